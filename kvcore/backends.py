@@ -1,0 +1,366 @@
+"""The three contracts that a backend can fulfil: `Cache`, `Queue`, `Store`.
+
+Every method takes and returns **many**: the core joins what arrives at the same time into one call, so a backend is one
+bulk call to its server per method. For all three kinds:
+
+* An answer has as many items as the question, in the same order.
+* Keys are text of 1 to 65,536 bytes in UTF-8, without NUL. Within one call to `Store.apply` a key appears once; in all
+  others it may be repeated, and what is asked of it is done in the order given.
+* Methods are called concurrently, from one event loop. They may be cancelled at any await; what they had sent may then have
+  happened or not, and the backend stays usable.
+* A method raises `UnavailableError`, with its `outcome`, when its server cannot be reached or cannot serve now, and never an
+  exception of its driver. The core puts a deadline around each call, so a backend needs none for its own sake.
+* Times are Unix milliseconds, lifetimes milliseconds.
+
+A backend class declares in `abilities` what it can do beyond its contract. The conformance suites in `kvcore.testing` test what is
+declared, and that what is not declared is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+
+from kvcore.errors import UnsupportedError
+from kvcore.model import Entry, Mutation, Outcome, Version
+from kvcore.slots import Reservation
+
+__all__ = (
+    "MAX_KEY_BYTES",
+    "Ability",
+    "Cache",
+    "CacheStats",
+    "Channel",
+    "DeadLetter",
+    "DeadLetters",
+    "Delivery",
+    "Factory",
+    "Install",
+    "Kind",
+    "Limits",
+    "Listed",
+    "Message",
+    "Queue",
+    "QueueStats",
+    "Refresh",
+    "Reserve",
+    "Store",
+    "StoreStats",
+    "dead_letters_of",
+)
+
+MAX_KEY_BYTES: Final = 65_536
+
+Kind = Literal["cache", "queue", "store"]
+Channel = Literal["writes", "refreshes"]
+
+
+class Ability(StrEnum):
+    """What a backend may be able to do beyond the contract of its kind."""
+
+    DURABLE = "durable"
+    """What was confirmed survives the end of every process of kvcore, and of the server's as far as its vendor promises."""
+    SHARED = "shared"
+    """Several nodes opened with the same settings see the same data."""
+    DEAD_LETTERS = "dead-letters"
+    """A queue keeps what the store rejected, to be listed, replayed or discarded: see `DeadLetters`."""
+
+
+# --- cache ------------------------------------------------------------------------------------------------------------
+
+
+class Reserve(msgspec.Struct, frozen=True, gc=False):
+    """Ask for the lease on a key: as a writer, which takes over another's lease, or as a reader, which does not."""
+
+    key: str
+    token: str
+    reader: bool
+    lifetime_ms: int
+
+
+class Install(msgspec.Struct, frozen=True, gc=False):
+    """Fill a key with an entry, by the token of a lease."""
+
+    key: str
+    entry: Entry
+    token: str
+    lifetime_ms: int
+
+
+class Refresh(msgspec.Struct, frozen=True, gc=False):
+    """Bring a key in step with the store, which holds `version`; `entry` is that version's, where it is at hand."""
+
+    key: str
+    version: Version
+    entry: Entry | None
+    lifetime_ms: int
+    token: str = ""
+
+
+class CacheStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A cache in numbers. None: unlimited, or not known to this backend. Counters run since the server's start."""
+
+    keys_count: int
+    max_keys: int | None = None
+    memory_used_bytes: int
+    max_memory_bytes: int | None = None
+    hits: int
+    misses: int
+    evictions: int
+
+
+class Cache(Protocol):
+    """Slots that hold an entry or a lease, each for a lifetime; the transitions are those of `kvcore.slots`.
+
+    Each operation is atomic per key. A cache may forget any slot at any time. It must never bring back a slot that it has forgotten
+    or replaced, as a restart from an old snapshot or a failover to a lagging replica would do.
+    """
+
+    abilities: ClassVar[frozenset[Ability]]
+
+    async def read(self, keys: Sequence[str]) -> Sequence[Entry | None]:
+        """Return each key's entry, tombstones and entries at `ZERO` included; None where a slot is absent or a lease."""
+        ...
+
+    async def reserve(self, asked: Sequence[Reserve]) -> Sequence[Reservation]:
+        """Take leases, as `slots.reserve`."""
+        ...
+
+    async def install(self, installs: Sequence[Install]) -> None:
+        """Fill slots, as `slots.install`. An entry larger than the cache can hold may be left out: the slot becomes absent."""
+        ...
+
+    async def refresh(self, refreshes: Sequence[Refresh]) -> None:
+        """Bring slots in step with the store, as `slots.refresh`. Returns only when every one has been done."""
+        ...
+
+    async def clear(self) -> None:
+        """Forget every slot."""
+        ...
+
+    async def stats(self) -> CacheStats:
+        """Return the cache in numbers."""
+        ...
+
+    async def ping(self) -> None:
+        """Return when the cache can serve; raise `UnavailableError` when it cannot."""
+        ...
+
+
+# --- queue ------------------------------------------------------------------------------------------------------------
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A mutation in the hands of a consumer; `redelivered` when it may have been in other hands before."""
+
+    mutation: Mutation
+    redelivered: bool = False
+
+
+class Delivery(Protocol):
+    """Messages in the hands of one consumer, until it settles them or goes away."""
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """The messages, oldest first: at least one, at most as many as the consumer asked for."""
+        ...
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """End the delivery, with one outcome for each message.
+
+        In this order: whatever was rejected goes to the dead letters, with its reason, where the queue has that ability; those
+        who wait in `submit` get their outcomes; all messages are acknowledged. When it raises, messages may come again.
+        """
+        ...
+
+
+class QueueStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A queue in numbers, by channel: messages waiting, and in the hands of consumers."""
+
+    waiting: dict[Channel, int]
+    unsettled: dict[Channel, int]
+    consumers: dict[Channel, int]
+
+
+class Queue(Protocol):
+    """A log of mutations on two channels, delivered at least once, roughly in order.
+
+    Channel "writes" carries what the store shall apply; "refreshes" carries what a cache that could not be reached has missed
+    (key and version alone are meant).
+    """
+
+    abilities: ClassVar[frozenset[Ability]]
+
+    async def publish(self, channel: Channel, mutations: Sequence[Mutation]) -> None:
+        """Put mutations on a channel; return when the queue has confirmed that it keeps all of them.
+
+        Raises:
+            OverloadedError: the queue is full; none of them is kept.
+            UnavailableError: with outcome "unknown" unless certainly none is kept.
+        """
+        ...
+
+    async def submit(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
+        """Put mutations on "writes" and wait for the outcomes that a worker settles them with.
+
+        A caller that stops waiting takes nothing back.
+
+        Raises:
+            OverloadedError: the queue is full; none of them is kept.
+            UnavailableError: with outcome "unknown" unless certainly none is kept.
+        """
+        ...
+
+    def consume(self, channel: Channel, limit: int) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
+        """Enter to become a consumer of a channel: one of any number, who compete.
+
+        The iterator waits for messages and yields deliveries of at most `limit`. Leaving gives back, soon, what was not settled; so does the
+        end of the process. It raises `UnavailableError` when the server cannot be reached; enter again then.
+        """
+        ...
+
+    async def stats(self) -> QueueStats:
+        """Return the queue in numbers."""
+        ...
+
+    async def ping(self) -> None:
+        """Return when the queue can serve; raise `UnavailableError` when it cannot."""
+        ...
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """A mutation that the store rejected, with the reason that it gave; `id` names it within its queue."""
+
+    id: str
+    mutation: Mutation
+    reason: str
+
+
+class DeadLetters(Protocol):
+    """The ability DEAD_LETTERS of a queue. Ids that are not there (any more) are passed over."""
+
+    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
+        """Return up to `limit` dead letters, oldest first."""
+        ...
+
+    async def replay(self, ids: Sequence[str]) -> int:
+        """Put dead letters back on the channel "writes"; return how many."""
+        ...
+
+    async def discard(self, ids: Sequence[str]) -> int:
+        """Forget dead letters for good; return how many."""
+        ...
+
+
+def dead_letters_of(queue: Queue) -> DeadLetters:
+    """Return a queue's dead letters.
+
+    Raises:
+        UnsupportedError: this queue does not keep any.
+    """
+    if Ability.DEAD_LETTERS not in queue.abilities:
+        raise UnsupportedError(f"{type(queue).__name__} does not keep dead letters; choose a queue with that ability")
+    return queue  # type: ignore[return-value]  # declared in `abilities`, and tested by the conformance suite
+
+
+# --- store ------------------------------------------------------------------------------------------------------------
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The largest key (bytes of UTF-8) and value (bytes) that a store takes."""
+
+    max_key_bytes: int
+    max_value_bytes: int
+
+
+class Listed(msgspec.Struct, frozen=True, gc=False):
+    """A line of a listing: a key that exists, and what is known of its value without reading it."""
+
+    key: str
+    version: Version
+    size_bytes: int
+    media_type: str
+    expires_at_ms: int | None
+
+
+class StoreStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A store in numbers; None: not known to this backend at a small cost."""
+
+    size_bytes: int | None = None
+    newest: Version | None = None
+
+
+class Store(Protocol):
+    """The keys' entries at rest, tombstones included, each at the highest version that was applied.
+
+    `limits` is what the server takes; the core enforces the lower of it and the configured limits.
+    """
+
+    abilities: ClassVar[frozenset[Ability]]
+
+    @property
+    def limits(self) -> Limits:
+        """The largest key and value that `apply` takes; what is larger, it rejects."""
+        ...
+
+    async def get(self, keys: Sequence[str]) -> Sequence[Entry | None]:
+        """Return what is held for each key, as it is: tombstones and expired entries included; None for nothing.
+
+        What a finished `apply` has applied is seen by every `get` that begins afterwards.
+        """
+        ...
+
+    async def apply(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
+        """Apply mutations, each as `kvcore.model.judge` decides, atomically per key; return when all of it is kept.
+
+        Applying a mutation again changes nothing. One that the store refuses is REJECTED with a reason, and the others are applied.
+        """
+        ...
+
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Sequence[Listed]:
+        """Return up to `limit` keys that exist now, begin with `prefix` and come after `after`, in byte order of UTF-8.
+
+        Fewer than `limit` means that there are no more. Tombstones and expired entries are not listed.
+        """
+        ...
+
+    async def purge(self, before: Version, limit: int) -> int:
+        """Remove up to `limit` tombstones written, and entries expired, before the time of a version; return how many."""
+        ...
+
+    async def stats(self) -> StoreStats:
+        """Return the store in numbers."""
+        ...
+
+    async def ping(self) -> None:
+        """Return when the store can read and write; raise `UnavailableError` when it cannot."""
+        ...
+
+
+# --- factories --------------------------------------------------------------------------------------------------------
+
+B = TypeVar("B", Cache, Queue, Store)
+
+
+class Factory(msgspec.Struct, Generic[B], frozen=True, kw_only=True):
+    """How to make a backend: what a plugin registers, and the configuration chooses by `name`.
+
+    `settings` is a frozen msgspec Struct whose fields all have defaults or are required on purpose; its table is
+    `[<kind>.<name>]` in the configuration file. `open` takes it and returns an async context manager that yields the ready backend and closes it on
+    leaving. Opening raises `SettingsError` where the settings cannot work, with what to do, and `UnavailableError` where they could.
+    """
+
+    name: str
+    backend: type[Any]
+    settings: type[msgspec.Struct]
+    open: Callable[[Any], AbstractAsyncContextManager[B]]
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What the backend declares."""
+        declared: frozenset[Ability] = self.backend.abilities
+        return declared

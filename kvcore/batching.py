@@ -1,0 +1,166 @@
+"""Joining concurrent calls into bulk calls.
+
+While as many bulk calls are under way as allowed, new items wait in a list; when one returns, the next takes all that wait, up to
+a limit. There is no timer: an idle system adds no latency, and a busy one makes large batches by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar
+
+from kvcore.errors import OverloadedError
+
+__all__ = ("Batcher",)
+
+Item = TypeVar("Item")  # hashable, where equal ones are joined
+Result = TypeVar("Result")
+
+
+class _Waiting(Generic[Item, Result]):
+    """One item of a coming bulk call, and those who wait for its result."""
+
+    __slots__ = ("futures", "item")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.futures: list[asyncio.Future[Result]] = []
+
+
+class Batcher(Generic[Item, Result]):
+    """Turns `call`, which takes many items, into a function of one item that joins what is asked at the same time.
+
+    * Results and items correspond by position.
+    * With `joined`, equal items (they must be hashable) that wait together are asked once. An item is never joined to a call that is under way already:
+      what that one answers may have been read before this item was asked for.
+    * Who stops waiting (is cancelled) never cancels a bulk call. An item that nobody waits for any more when its turn comes is not asked.
+    * Items are taken in the order in which they came. `weigh` gives an item's bytes; a call takes at most `batch_bytes`, or one item.
+    * An exception of a bulk call goes to everyone who waits for it, each getting a copy of their own.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        name: str,
+        in_flight: int,
+        batch: int,
+        waiting: int,
+        batch_bytes: int = 0,
+        weigh: Callable[[Item], int] | None = None,
+        joined: bool = False,
+        observe: Callable[[int], None] | None = None,
+    ) -> None:
+        self._call = call
+        self._name = name
+        self._in_flight = in_flight
+        self._batch = batch
+        self._bound = waiting
+        self._batch_bytes = batch_bytes
+        self._weigh = weigh
+        self._index: dict[Hashable, _Waiting[Item, Result]] | None = {} if joined else None
+        self._observe = observe
+        self._waiting: list[_Waiting[Item, Result]] = []
+        self._count = 0
+        self._running: set[asyncio.Task[None]] = set()
+        self._arranged = False
+
+    def __call__(self, item: Item) -> asyncio.Future[Result]:
+        """Ask for one item's result: a future of the caller's own.
+
+        Raises:
+            OverloadedError: too many are waiting; this item was not asked and never will be.
+        """
+        if self._count >= self._bound:
+            raise OverloadedError(f"too many requests wait for {self._name}: try again")
+        loop = asyncio.get_running_loop()
+        waiting: _Waiting[Item, Result] | None = None
+        if self._index is not None:
+            waiting = self._index.get(item)
+        if waiting is None:
+            waiting = _Waiting(item)
+            self._waiting.append(waiting)
+            if self._index is not None:
+                self._index[item] = waiting
+        future: asyncio.Future[Result] = loop.create_future()
+        waiting.futures.append(future)
+        self._count += 1
+        if not self._arranged and len(self._running) < self._in_flight:
+            # Not at once: whoever asks in this same turn of the loop comes along.
+            self._arranged = True
+            loop.call_soon(self._start)
+        return future
+
+    async def aclose(self) -> None:
+        """Wait until all that was asked has been answered."""
+        while self._running or self._waiting:
+            await asyncio.wait(self._running) if self._running else await asyncio.sleep(0)
+
+    def _start(self) -> None:
+        self._arranged = False
+        while self._waiting and len(self._running) < self._in_flight:
+            taken = self._take()
+            if taken:
+                task = asyncio.get_running_loop().create_task(self._run(taken))
+                self._running.add(task)
+                task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if self._waiting and not self._arranged:
+            self._start()
+
+    def _take(self) -> list[_Waiting[Item, Result]]:
+        """Remove the items of the next bulk call from those that wait; those that nobody wants any more are dropped."""
+        taken: list[_Waiting[Item, Result]] = []
+        weight = seen = 0
+        for waiting in self._waiting:
+            if all(future.done() for future in waiting.futures):
+                seen += 1
+                self._forget(waiting)
+                continue
+            if self._weigh is not None:
+                weight += self._weigh(waiting.item)
+            if len(taken) == self._batch or (taken and self._weigh is not None and weight > self._batch_bytes):
+                break
+            seen += 1
+            self._forget(waiting)
+            taken.append(waiting)
+        del self._waiting[:seen]
+        return taken
+
+    def _forget(self, waiting: _Waiting[Item, Result]) -> None:
+        self._count -= len(waiting.futures)
+        if self._index is not None:
+            del self._index[waiting.item]
+
+    async def _run(self, taken: list[_Waiting[Item, Result]]) -> None:
+        if self._observe is not None:
+            self._observe(len(taken))
+        try:
+            results = await self._call([waiting.item for waiting in taken])
+            if len(results) != len(taken):
+                raise RuntimeError(f"{self._name} answered {len(results)} results for {len(taken)} items")
+        except BaseException as error:
+            self._fail(taken, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for waiting, result in zip(taken, results, strict=True):
+                for future in waiting.futures:
+                    if not future.done():
+                        future.set_result(result)
+
+    @staticmethod
+    def _fail(taken: list[_Waiting[Item, Any]], error: BaseException) -> None:
+        for waiting in taken:
+            for future in waiting.futures:
+                if future.done():
+                    continue
+                if isinstance(error, Exception):
+                    # One object raised in many tasks would collect all their tracebacks.
+                    future.set_exception(copy.copy(error))
+                else:
+                    future.cancel()

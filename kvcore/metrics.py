@@ -1,0 +1,71 @@
+"""What a node counts about itself, in Prometheus' terms. Each node has a registry of its own: nothing is global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from kvcore.model import Verdict
+from kvcore.tiers import BreakerState, Tier
+
+__all__ = ("Metrics",)
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """The metrics of one node. Children are bound once, since looking one up costs more than counting."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.requests = Histogram(
+            "kvcore_http_request_seconds",
+            "Time from a request's head to the end of its answer, by method and status.",
+            ("method", "status"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        reads = Counter(
+            "kvcore_cache_reads",
+            "Reads by what the cache had: hit, miss, or bypass (not asked or not there).",
+            ("result",),
+            registry=self.registry,
+        )
+        self.cache_hit, self.cache_miss, self.cache_bypass = (reads.labels(name) for name in ("hit", "miss", "bypass"))
+        applied = Counter(
+            "kvcore_mutations",
+            "Mutations that this process gave to the store, by outcome.",
+            ("verdict",),
+            registry=self.registry,
+        )
+        self.mutations = {verdict: applied.labels(verdict.value) for verdict in Verdict}
+        self._batches = Histogram(
+            "kvcore_batch_items",
+            "Items joined into one bulk call, by tier and operation.",
+            ("tier", "operation"),
+            buckets=_ITEMS,
+            registry=self.registry,
+        )
+        self._breakers = Gauge(
+            "kvcore_breaker_open",
+            "1 while the circuit breaker of a tier is not closed.",
+            ("tier",),
+            registry=self.registry,
+        )
+
+    def batches(self, tier: str, operation: str) -> Callable[[int], None]:
+        """Return the function that notes the size of a bulk call."""
+        observe: Callable[[float], None] = self._batches.labels(tier, operation).observe
+        return observe
+
+    def watch(self, tier: Tier[object]) -> None:
+        """Show the state of a tier's circuit breaker."""
+        self._breakers.labels(tier.kind).set_function(lambda: tier.breaker.state is not BreakerState.CLOSED)

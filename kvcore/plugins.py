@@ -1,0 +1,98 @@
+"""Finding plugins and choosing among what they give.
+
+Plugins are loaded one by one: a broken one is reported by name and stops only those who need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, get_args
+
+import msgspec
+import pluggy
+
+from kvcore import hookspecs
+from kvcore.backends import Factory, Kind
+from kvcore.errors import PluginError
+
+__all__ = ("GROUP", "Broken", "Plugins", "load_plugins")
+
+GROUP = "kvcore.plugins"
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """A plugin that could not be loaded, and why."""
+
+    name: str
+    distribution: str
+    reason: str
+
+
+class Plugins:
+    """The plugins that were loaded, those that could not be, and the factories that the former gave, by kind and name."""
+
+    def __init__(self, manager: pluggy.PluginManager, loaded: dict[str, str], broken: Iterable[Broken] = ()) -> None:
+        self.hook = manager.hook
+        self.loaded = loaded  # name of the entry point -> distribution and version
+        self.broken = tuple(broken)
+        self.factories: dict[Kind, dict[str, Factory[Any]]] = {
+            "cache": _by_name("cache", manager.hook.kvcore_caches),
+            "queue": _by_name("queue", manager.hook.kvcore_queues),
+            "store": _by_name("store", manager.hook.kvcore_stores),
+        }
+
+    def choose(self, kind: Kind, name: str) -> Factory[Any]:
+        """Return the factory of a name.
+
+        Raises:
+            PluginError: no plugin gives it; the message lists what there is, and which plugins are broken.
+        """
+        try:
+            return self.factories[kind][name]
+        except KeyError:
+            there = ", ".join(sorted(self.factories[kind])) or "none"
+            message = f"there is no {kind} backend {name!r}; installed: {there}"
+            for broken in self.broken:
+                message += f". The plugin {broken.name!r} ({broken.distribution}) could not be loaded: {broken.reason}"
+            raise PluginError(message) from None
+
+
+def load_plugins(points: Iterable[EntryPoint] | None = None, *, extra: Iterable[tuple[str, object]] = ()) -> Plugins:
+    """Load the installed plugins, and `extra` ones given by name and object (for tests and embedding).
+
+    Raises:
+        PluginError: a plugin implements a hook that does not exist, or two plugins give one name.
+    """
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    loaded: dict[str, str] = {}
+    broken: list[Broken] = []
+    for point in sorted(entry_points(group=GROUP) if points is None else points, key=lambda point: point.name):
+        where = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        try:
+            manager.register(point.load(), name=point.name)
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's module raises while it is imported
+            broken.append(Broken(point.name, where, f"{type(error).__name__}: {error}"))
+        else:
+            loaded[point.name] = where
+    for name, plugin in extra:
+        manager.register(plugin, name=name)
+        loaded[name] = "given by the caller"
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"a plugin implements a hook that kvcore does not have: {error}") from error
+    return Plugins(manager, loaded, broken)
+
+
+def _by_name(kind: Kind, hook: Any) -> dict[str, Factory[Any]]:
+    found: dict[str, Factory[Any]] = {}
+    for factories in hook():
+        for factory in factories:
+            if factory.name in found:
+                rivals = f"{found[factory.name].backend.__module__} and {factory.backend.__module__}"
+                raise PluginError(f"two plugins give a {kind} backend {factory.name!r}: {rivals}; remove one of them")
+            found[factory.name] = factory
+    return found

@@ -1,0 +1,229 @@
+"""From settings to a running node: opens the tiers in order, and closes them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+
+from kvcore import __version__
+from kvcore.backends import Cache, Kind, Limits, Queue, Store
+from kvcore.batching import Batcher
+from kvcore.clock import HybridClock, version_at
+from kvcore.config import NO_QUEUE, Resolved, TierSettings
+from kvcore.errors import UnavailableError
+from kvcore.metrics import Metrics
+from kvcore.model import Mutation
+from kvcore.plugins import Plugins
+from kvcore.service import KeyValueService
+from kvcore.tiers import BreakerState, Tier
+from kvcore.worker import Worker
+
+__all__ = ("ComponentHealth", "Health", "Node", "Phase", "open_node", "open_worker")
+
+logger = logging.getLogger(__name__)
+
+Phase = Literal["starting", "ready", "draining"]
+_PURGE_ROWS = 1000
+
+
+class ComponentHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One tier: `status` is the answer to a ping just now."""
+
+    status: Literal["up", "down"]
+    backend: str
+    breaker: BreakerState
+    ping_ms: float
+    detail: str = ""
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """A node and its tiers.
+
+    "degraded": some tier is down and the others go on. "unhealthy": nothing but what is cached can be served.
+    """
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    components: dict[Kind, ComponentHealth]
+    version: str
+    node: str
+    profile: str
+    limits: Limits
+
+
+class Node:
+    """A running node: what HTTP and the command line are built on."""
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        *,
+        clock: HybridClock,
+        tiers: dict[Kind, Tier[Any]],
+        service: KeyValueService,
+        metrics: Metrics,
+        version: str,
+    ) -> None:
+        self.resolved = resolved
+        self.settings = resolved.settings
+        self.clock = clock
+        self.tiers = tiers
+        self.service = service
+        self.metrics = metrics
+        self.version = version
+        self.phase: Phase = "starting"
+        # However many ask for the health at once, the tiers are pinged once.
+        self._health: Batcher[str, Health] = Batcher(
+            self._check, name="the health check", in_flight=1, batch=1, waiting=1000, joined=True
+        )
+
+    async def health(self) -> Health:
+        """Ping every tier."""
+        return await self._health("health")
+
+    async def _check(self, asked: Sequence[str]) -> Sequence[Health]:
+        pings = await asyncio.gather(*(_ping(tier) for tier in self.tiers.values()))
+        components = dict(zip(self.tiers, pings, strict=True))
+        up = {kind for kind, component in components.items() if component.status == "up"}
+        health = Health(
+            status="healthy" if len(up) == len(components) else "degraded" if up & {"queue", "store"} else "unhealthy",
+            components=components,
+            version=self.version,
+            node=self.clock.tag,
+            profile=self.settings.profile,
+            limits=self.service.limits,
+        )
+        return [health] * len(asked)
+
+
+async def _ping(tier: Tier[Any]) -> ComponentHealth:
+    began = time.perf_counter()
+    detail = ""
+    try:
+        async with asyncio.timeout(tier.settings.deadline_s):
+            await tier.backend.ping()
+    except TimeoutError:
+        detail = f"no answer within {tier.settings.deadline_s:g} s"
+    except UnavailableError as error:
+        detail = str(error)
+    except Exception as error:  # a fault of the backend: it is down as far as anybody can tell
+        logger.exception("%s raised what its contract does not allow", tier.name)
+        detail = type(error).__name__
+    return ComponentHealth(
+        status="down" if detail else "up",
+        backend=tier.settings.backend,
+        breaker=tier.breaker.state,
+        ping_ms=round((time.perf_counter() - began) * 1000, 3),
+        detail=detail,
+    )
+
+
+@asynccontextmanager
+async def open_node(resolved: Resolved, plugins: Plugins, *, clock: HybridClock | None = None) -> AsyncIterator[Node]:
+    """Open the tiers and what runs on them, yield the node, and close everything in reverse.
+
+    Raises:
+        SettingsError: a backend cannot work with its settings.
+        UnavailableError: a backend cannot be opened now.
+    """
+    settings = resolved.settings
+    clock = clock or HybridClock(max_ahead_ms=int(settings.clock.max_ahead_s * 1000))
+    metrics = Metrics()
+    applied = _observers(plugins)
+    async with AsyncExitStack() as stack:
+        tiers = await _open_tiers(stack, resolved, plugins, metrics)
+        cache, queue, store = tiers["cache"], tiers.get("queue"), tiers["store"]
+        service = KeyValueService(
+            settings, clock=clock, cache=cache, queue=queue, store=store, metrics=metrics, applied=applied
+        )
+        stack.push_async_callback(service.aclose)
+        if settings.worker.in_node and queue is not None:
+            worker = Worker(settings, cache=cache, queue=queue, store=store, metrics=metrics, applied=applied)
+            await stack.enter_async_context(_running(worker.run(), "worker"))
+        await stack.enter_async_context(_running(_purge(store, resolved, clock), "purge"))
+        node = Node(resolved, clock=clock, tiers=tiers, service=service, metrics=metrics, version=__version__)
+        yield node
+
+
+@asynccontextmanager
+async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Worker]:
+    """Open the tiers and yield a worker, to be run."""
+    async with AsyncExitStack() as stack:
+        metrics = Metrics()
+        tiers = await _open_tiers(stack, resolved, plugins, metrics)
+        yield Worker(
+            resolved.settings,
+            cache=tiers["cache"],
+            queue=tiers["queue"],
+            store=tiers["store"],
+            metrics=metrics,
+            applied=_observers(plugins),
+        )
+
+
+async def _open_tiers(
+    stack: AsyncExitStack, resolved: Resolved, plugins: Plugins, metrics: Metrics
+) -> dict[Kind, Tier[Any]]:
+    settings = resolved.settings
+    chosen: dict[Kind, TierSettings] = {"store": settings.store, "cache": settings.cache, "queue": settings.queue}
+    opened: dict[Kind, Tier[Any]] = {}
+    for kind, tier in chosen.items():
+        if tier.backend == NO_QUEUE:
+            continue
+        factory = plugins.choose(kind, tier.backend)
+        backend: Cache | Queue | Store = await stack.enter_async_context(factory.open(resolved.backends[kind]))
+        opened[kind] = Tier(kind, backend, tier)
+        metrics.watch(opened[kind])
+    return {kind: opened[kind] for kind in ("cache", "queue", "store") if kind in opened}
+
+
+def _observers(plugins: Plugins) -> Callable[[Sequence[Mutation]], None]:
+    functions = plugins.hook.kvcore_applied()
+
+    def applied(mutations: Sequence[Mutation]) -> None:
+        for function in functions:
+            try:
+                function(mutations)
+            except Exception:  # a fault of a plugin, which must not stop the writes
+                logger.exception("a plugin failed to take note of what was applied")
+
+    return applied
+
+
+@asynccontextmanager
+async def _running(coroutine: Any, name: str) -> AsyncIterator[None]:
+    """Run a coroutine in the background; cancel it, and wait for its end, on leaving."""
+
+    async def watched() -> None:
+        try:
+            await coroutine
+        except Exception:  # a fault of ours: nobody awaits this task before the end
+            logger.critical("the %s of this node has ended by a fault and does not run any more", name, exc_info=True)
+
+    task = asyncio.create_task(watched(), name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _purge(store: Tier[Store], resolved: Resolved, clock: HybridClock) -> None:
+    """Remove what need not be remembered any longer, in small portions, at every interval."""
+    settings = resolved.settings.store
+    purge = store.guarded(partial(store.backend.purge, limit=_PURGE_ROWS))
+    while True:
+        await asyncio.sleep(settings.purge_interval_s)
+        before = version_at(clock.now_ms() - int(settings.tombstone_retention_s * 1000))
+        try:
+            while await purge(before) == _PURGE_ROWS:
+                await asyncio.sleep(0.01)  # others write too
+        except UnavailableError as error:
+            logger.warning("could not purge: %s", error)

@@ -1,0 +1,408 @@
+"""The key-value service: how a read and a write go through the three tiers.
+
+Write: reserve the slot in the cache (the clock takes note of the version found there) → stamp → publish and wait for the
+confirm → install in the cache → answer "accepted". Confirm comes before install: nobody reads what was never accepted. With
+`stored`, and for every condition, the worker's outcome is waited for instead. Without a queue, or when it is down, the
+node applies to the store itself, which is guarded by the same versions.
+
+Read: cache → on a miss a lease, then the store, then a fill by that lease.
+
+A failing cache never fails a request. See `kvcore.slots` for why the steps have this order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, Literal
+
+import msgspec
+
+from kvcore.applying import Lifetimes, Write, apply_all, refreshes
+from kvcore.backends import Ability, Cache, Install, Limits, Queue, Refresh, Reserve, Store
+from kvcore.batching import Batcher
+from kvcore.clock import HybridClock, version_at
+from kvcore.config import Settings
+from kvcore.errors import (
+    ClockSkewError,
+    ConditionFailedError,
+    InvalidKeyError,
+    KeyTooLongError,
+    OverloadedError,
+    RejectedError,
+    RequestError,
+    UnavailableError,
+    ValueTooLargeError,
+    VersionNotReachedError,
+)
+from kvcore.metrics import Metrics
+from kvcore.model import JSON, PRESENT, ZERO, Entry, Mutation, Outcome, Verdict, Version
+from kvcore.slots import Reservation
+from kvcore.tiers import Tier, nothing_of
+
+__all__ = ("Ack", "Found", "KeyValueService", "Written")
+
+logger = logging.getLogger(__name__)
+
+Ack = Literal["accepted", "stored"]
+CacheUse = Literal["hit", "miss", "stale", "bypass"]
+
+MAX_TTL_S: Final = 100 * 366 * 86_400
+_FIRST_POLL_S: Final = 0.002
+_LONGEST_POLL_S: Final = 0.05
+
+
+class Found(msgspec.Struct, frozen=True, gc=False):
+    """What a read found. `entry` is None where the key does not exist; `cache` tells what the cache had to do with it."""
+
+    entry: Entry | None
+    cache: CacheUse
+
+
+class Written(msgspec.Struct, frozen=True, gc=False):
+    """What a write came to: its version, and whether the store has it (else: a queue that will bring it there)."""
+
+    version: Version
+    stored: bool
+
+
+class KeyValueService:
+    """Reads and writes single keys through the three tiers, joining what arrives at the same time into bulk calls."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: HybridClock,
+        cache: Tier[Cache],
+        queue: Tier[Queue] | None,
+        store: Tier[Store],
+        metrics: Metrics,
+        applied: Callable[[Sequence[Mutation]], None] = lambda mutations: None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._queue = queue
+        self._metrics = metrics
+        self._applied = applied
+        self._lifetimes = Lifetimes(settings.cache)
+        self._tokens = itertools.count()
+        theirs = store.backend.limits
+        self.limits = Limits(
+            max_key_bytes=min(settings.limits.max_key_bytes, theirs.max_key_bytes),
+            max_value_bytes=min(settings.limits.max_value_bytes, theirs.max_value_bytes),
+        )
+        # An acceptance must not be worth less than the store's own word.
+        self.accepts = queue is not None and (
+            Ability.DURABLE in queue.backend.abilities or Ability.DURABLE not in store.backend.abilities
+        )
+        self.default_ack: Ack = (
+            "accepted" if queue is not None and Ability.DURABLE in queue.backend.abilities else "stored"
+        )
+
+        self._store_apply = store.guarded(store.backend.apply)
+        self._cache_refresh = cache.guarded(cache.backend.refresh)
+        self._read = cache.batcher(
+            cache.guarded(cache.backend.read), joined=True, observe=metrics.batches("cache", "read")
+        )
+        self._reserve = cache.batcher(cache.guarded(cache.backend.reserve), observe=metrics.batches("cache", "reserve"))
+        self._install = cache.batcher(
+            nothing_of(cache.guarded(cache.backend.install)),
+            weigh=lambda install: len(install.key) + len(install.entry.value or b"") + 64,
+            observe=metrics.batches("cache", "install"),
+        )
+        self._get = store.batcher(
+            store.guarded(store.backend.get), joined=True, observe=metrics.batches("store", "get")
+        )
+        self._apply = store.batcher(
+            self._apply_directly, weigh=_weight_of_write, observe=metrics.batches("store", "apply")
+        )
+        if queue is not None:
+            publish = queue.guarded(partial(queue.backend.publish, "writes"))
+            self._publish = queue.batcher(
+                nothing_of(publish), weigh=_weight, observe=metrics.batches("queue", "publish")
+            )
+            self._submit = queue.batcher(
+                # A worker that does not answer says nothing about the queue.
+                queue.guarded(queue.backend.submit, slow_is_failure=False),
+                weigh=_weight,
+                observe=metrics.batches("queue", "submit"),
+            )
+
+    async def aclose(self) -> None:
+        """Wait for what is under way."""
+        batchers: list[Batcher[Any, Any]] = [self._read, self._reserve, self._install, self._get, self._apply]
+        if self._queue is not None:
+            batchers += [self._publish, self._submit]
+        for batcher in batchers:
+            await batcher.aclose()
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def get(
+        self, key: str, *, min_version: Version = ZERO, wait_s: float = 0.5, from_store: bool = False
+    ) -> Found:
+        """Read a key.
+
+        With `min_version` the answer is at least as new as that version, which is waited for up to `wait_s` seconds. `from_store`
+        asks the store even when the cache has the key.
+
+        Raises:
+            RequestError: the key cannot be one, or no node can have given `min_version`.
+            VersionNotReachedError: `min_version` did not arrive in time.
+            UnavailableError: the cache does not have the key and the store cannot be asked.
+        """
+        self._check_key(key)
+        if min_version != ZERO and self._clock.is_ahead(min_version):
+            raise RequestError(f"min_version {min_version} lies in the future: no node has given it; send an ETag's")
+        use: CacheUse = "bypass"
+        if not from_store:
+            try:
+                entry = await self._read(key)
+            except UnavailableError:
+                entry = None
+            else:
+                use = "miss" if entry is None else "hit" if entry.version >= min_version else "stale"
+            if entry is not None and use == "hit":
+                self._metrics.cache_hit.inc()
+                return self._found(entry, "hit")
+        (self._metrics.cache_bypass if use == "bypass" else self._metrics.cache_miss).inc()
+        try:
+            async with asyncio.timeout(self._settings.limits.read_deadline_s):
+                entry = await (self._fill(key) if use == "miss" else self._stored(key))
+        except TimeoutError:
+            raise UnavailableError("the store did not answer in time", outcome="not-applied") from None
+        if entry.version < min_version:
+            entry = await self._awaited(key, min_version, wait_s)
+        return self._found(entry, use)
+
+    def _found(self, entry: Entry, use: CacheUse) -> Found:
+        try:
+            self._clock.absorb(entry.version)
+        except ClockSkewError as error:
+            logger.warning("read a version from the future: %s", error)
+        return Found(entry if entry.is_live(self._clock.now_ms()) else None, use)
+
+    async def _stored(self, key: str) -> Entry:
+        return await self._get(key) or Entry(ZERO)
+
+    async def _fill(self, key: str) -> Entry:
+        """Read the store, and leave what it has in the cache if the lease for that is ours."""
+        token = self._token()
+        try:
+            lease = await self._reserve(Reserve(key, token, reader=True, lifetime_ms=self._lifetimes.lease_ms))
+        except UnavailableError:
+            return await self._stored(key)
+        entry = await self._stored(key)
+        if lease.granted:
+            await self._install_quietly(key, entry, token, self._lifetimes.entry_ms(entry))
+        return entry
+
+    async def _awaited(self, key: str, min_version: Version, wait_s: float) -> Entry:
+        """Ask the store again until it has the version, at growing intervals."""
+        forgotten = version_at(self._clock.now_ms() - int(self._settings.store.tombstone_retention_s * 1000))
+        pause_s = _FIRST_POLL_S
+        try:
+            async with asyncio.timeout(wait_s):
+                while True:
+                    entry = await self._stored(key)
+                    if entry.version >= min_version:
+                        return entry
+                    if entry.version == ZERO and min_version < forgotten:
+                        return entry  # it was a delete, or has expired, and has been purged since
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_POLL_S)
+        except TimeoutError:
+            raise VersionNotReachedError(
+                f"the key has not reached version {min_version} within {wait_s:g} s: try again, or wait longer"
+            ) from None
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    async def put(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        media_type: str = JSON,
+        ttl_s: int | None = None,
+        expected: Version | None = None,
+        ack: Ack | None = None,
+    ) -> Written:
+        """Write a value of at most `limits.max_value_bytes`. `ttl_s`: whole seconds from 1. For the rest see `delete`."""
+        if len(value) > self.limits.max_value_bytes:
+            limit = self.limits.max_value_bytes
+            raise ValueTooLargeError(
+                f"the value has {len(value)} bytes, and at most {limit} are allowed", limit_bytes=limit
+            )
+        if ttl_s is not None and not 1 <= ttl_s <= MAX_TTL_S:
+            raise RequestError(f"the ttl must be from 1 to {MAX_TTL_S} whole seconds")
+        return await self._write(key, value, media_type, ttl_s, expected, ack)
+
+    async def delete(self, key: str, *, expected: Version | None = None, ack: Ack | None = None) -> Written:
+        """Delete a key; one that does not exist is deleted all the same.
+
+        `expected` makes the write conditional (see `Mutation`), and then it is always stored. `ack` is the least that an answer may mean; None:
+        `default_ack`.
+
+        Raises:
+            RequestError: the write can never succeed.
+            ConditionFailedError: the key is at another version than expected; nothing was done.
+            UnavailableError: `outcome` tells what became of the write.
+        """
+        return await self._write(key, None, JSON, None, expected, ack)
+
+    async def _write(
+        self,
+        key: str,
+        value: bytes | None,
+        media_type: str,
+        ttl_s: int | None,
+        expected: Version | None,
+        ack: Ack | None,
+    ) -> Written:
+        self._check_key(key)
+        accept = expected is None and self.accepts and (ack or self.default_ack) == "accepted"
+        expires_at_ms = None if ttl_s is None else self._clock.now_ms() + 1000 * ttl_s
+        try:
+            async with asyncio.timeout(self._settings.limits.write_deadline_s):
+                pause_s = _FIRST_POLL_S
+                while True:
+                    token = self._token()
+                    await self._reserve_for_writing(key, token, expected)
+                    entry = Entry(self._clock.stamp(), value, media_type, expires_at_ms)
+                    mutation = Mutation(key, entry, expected)
+                    outcome = await self._log_or_apply(mutation, token, accept=accept)
+                    if outcome is None:
+                        return Written(entry.version, stored=False)
+                    if not self._must_repeat(mutation, outcome):
+                        return self._answer(mutation, outcome)
+                    # The version seen is absorbed, and the write is stamped anew, above it.
+                    self._clock.absorb(outcome.version)
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_POLL_S)
+        except TimeoutError:
+            raise UnavailableError(
+                "the write got no answer in time; sending it again is safe", outcome="unknown"
+            ) from None
+
+    def _must_repeat(self, mutation: Mutation, outcome: Outcome) -> bool:
+        """Tell whether the outcome is due to clocks or to lag, and not to what other writers did on purpose."""
+        expected = mutation.expected
+        if outcome.verdict is Verdict.SUPERSEDED:
+            # A plain write that a later one of this very clock overtook was overwritten, as if it had come in time. A version of another
+            # clock may be one that is ahead; and whether a condition held at the time cannot be told any more.
+            return expected is not None or not self._clock.stamped(outcome.version)
+        if outcome.verdict is Verdict.CONFLICT and self._queue is not None:
+            # The expected version was accepted (somebody read it in the cache), and the store does not have it yet.
+            lagging = expected is not None and expected not in (ZERO, PRESENT) and outcome.version < expected
+            return lagging and not self._clock.is_ahead(Version(str(expected)))
+        return False
+
+    @staticmethod
+    def _answer(mutation: Mutation, outcome: Outcome) -> Written:
+        if outcome.verdict is Verdict.CONFLICT:
+            now = f"it has version {outcome.version}" if outcome.exists else "it does not exist"
+            raise ConditionFailedError(
+                f"the key is not as the condition wants it: {now}", version=outcome.version if outcome.exists else None
+            )
+        if outcome.verdict is Verdict.REJECTED:
+            raise RejectedError(f"the store refuses this write: {outcome.reason}")
+        if outcome.verdict is Verdict.UNKNOWN:
+            raise UnavailableError("the write was repeated on its way and may have been applied and overwritten since")
+        return Written(mutation.version, stored=True)
+
+    async def _reserve_for_writing(self, key: str, token: str, expected: Version | None) -> None:
+        """Announce a write to the cache, and learn from it which version is the newest."""
+        try:
+            slot: Reservation = await self._reserve(
+                Reserve(key, token, reader=False, lifetime_ms=self._lifetimes.lease_ms)
+            )
+        except UnavailableError:
+            return
+        if slot.version is None:
+            return
+        self._clock.absorb(slot.version)
+        if expected is not None and expected not in (ZERO, PRESENT) and slot.version > expected:
+            raise ConditionFailedError(
+                f"the key is not as the condition wants it: it is past version {expected}", version=slot.version
+            )
+
+    async def _log_or_apply(self, mutation: Mutation, token: str, *, accept: bool) -> Outcome | None:
+        """Send a mutation through the queue, or, when there is none or it is down, straight to the store.
+
+        None: the queue has accepted it.
+        """
+        ambiguous = False
+        if self._queue is not None:
+            try:
+                if not accept:
+                    return await self._submit(mutation)
+                await self._publish(mutation)
+            except OverloadedError:
+                raise
+            except UnavailableError as error:
+                logger.debug("not through the queue: %s", error)
+                ambiguous = error.outcome == "unknown"
+            else:
+                await self._install_quietly(mutation.key, mutation.entry, token, self._lifetimes.pending_ms())
+                return None
+        try:
+            outcome = await self._apply(Write(mutation, token))
+        except UnavailableError as error:
+            if ambiguous:
+                error.outcome = "unknown"
+            raise
+        if ambiguous and outcome.verdict is Verdict.CONFLICT:
+            return msgspec.structs.replace(outcome, verdict=Verdict.UNKNOWN)
+        return outcome
+
+    async def _apply_directly(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        mutations = [write.mutation for write in writes]
+        outcomes = await apply_all(self._store_apply, mutations)
+        missed: list[Refresh] = refreshes(writes, outcomes, self._lifetimes)
+        try:
+            await self._cache_refresh(missed)
+        except UnavailableError as error:
+            # The entries that this leaves behind, if any, end with their lifetime: see "the one window" in docs/guarantees.md.
+            logger.warning("%d keys written directly could not be refreshed in the cache: %s", len(missed), error)
+        for outcome in outcomes:
+            self._metrics.mutations[outcome.verdict].inc()
+        self._applied([m for m, outcome in zip(mutations, outcomes, strict=True) if outcome.verdict is Verdict.APPLIED])
+        return outcomes
+
+    # --- small things -------------------------------------------------------------------------------------------------
+
+    async def _install_quietly(self, key: str, entry: Entry, token: str, lifetime_ms: int) -> None:
+        try:
+            await self._install(Install(key, entry, token, lifetime_ms))
+        except UnavailableError as error:
+            logger.debug("not installed in the cache: %s", error)
+
+    def _token(self) -> str:
+        return f"{self._clock.tag}{next(self._tokens):x}"
+
+    def _check_key(self, key: str) -> None:
+        if not key or "\0" in key:
+            raise InvalidKeyError("a key is 1 byte or longer and holds no NUL")
+        limit = self.limits.max_key_bytes
+        if key.isascii():
+            size = len(key)
+        else:
+            try:
+                size = len(key.encode())
+            except UnicodeEncodeError:
+                raise InvalidKeyError("the key cannot be written as UTF-8: it holds half of a surrogate pair") from None
+        if size > limit:
+            raise KeyTooLongError(f"the key has {size} bytes, and at most {limit} are allowed", limit_bytes=limit)
+
+
+def _weight(mutation: Mutation) -> int:
+    return mutation.size_bytes
+
+
+def _weight_of_write(write: Write) -> int:
+    return write.mutation.size_bytes

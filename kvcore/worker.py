@@ -1,0 +1,133 @@
+"""The worker: drains the queue into the store, and keeps the cache in step.
+
+Take → apply → refresh → settle. Nothing is settled before both are done, so a crash anywhere leads to a redelivery, which
+the store's guard makes harmless. While the store cannot be reached the worker keeps what it has in hand and tries again: the
+queue is the buffer. While the cache cannot be reached, what it misses goes to the durable channel "refreshes", from where it is
+delivered when the cache is back. Workers compete; start as many as are needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from kvcore.applying import Lifetimes, Write, apply_all, refreshes
+from kvcore.backends import Cache, Channel, Delivery, Message, Queue, Refresh, Store
+from kvcore.config import Settings
+from kvcore.errors import UnavailableError
+from kvcore.metrics import Metrics
+from kvcore.model import Entry, Mutation, Outcome, Verdict
+from kvcore.tiers import Tier
+
+__all__ = ("Worker",)
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Consumes both channels until it is cancelled; what it has in hand then is finished, within `worker.drain_s`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        cache: Tier[Cache],
+        queue: Tier[Queue],
+        store: Tier[Store],
+        metrics: Metrics,
+        applied: Callable[[Sequence[Mutation]], None] = lambda mutations: None,
+    ) -> None:
+        self._settings = settings.worker
+        self._queue = queue.backend
+        self._lifetimes = Lifetimes(settings.cache)
+        self._metrics = metrics
+        self._applied = applied
+        deadline_s = settings.worker.deadline_s
+        self._apply = store.guarded(store.backend.apply, deadline_s=deadline_s)
+        self._refresh = cache.guarded(cache.backend.refresh, deadline_s=deadline_s)
+
+    async def run(self) -> None:
+        """Consume both channels for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._consume("writes", self._handle_writes))
+            group.create_task(self._consume("refreshes", self._handle_refreshes))
+
+    async def _consume(self, channel: Channel, handle: Callable[[Delivery], Awaitable[None]]) -> None:
+        pause_s = self._settings.backoff_s
+        while True:
+            try:
+                async with self._queue.consume(channel, self._settings.batch) as deliveries:
+                    async for delivery in deliveries:
+                        await self._finish(handle(delivery))
+                        pause_s = self._settings.backoff_s
+            except UnavailableError as error:
+                pause_s = await self._pause(f"consuming {channel}", error, pause_s)
+
+    async def _finish(self, handling: Awaitable[None]) -> None:
+        """Wait for a delivery's end; when this worker is cancelled, let it end all the same, for a while."""
+        task = asyncio.ensure_future(handling)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task], timeout=self._settings.drain_s)
+            if not task.done():
+                logger.warning("stopped with a delivery in hand: it will be delivered again")
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+
+    async def _until_available(self, call: Callable[[], Awaitable[T]], what: str) -> T:
+        """Call until it does not raise `UnavailableError`."""
+        pause_s = self._settings.backoff_s
+        while True:
+            try:
+                return await call()
+            except UnavailableError as error:
+                pause_s = await self._pause(what, error, pause_s)
+
+    async def _pause(self, what: str, error: UnavailableError, pause_s: float) -> float:
+        """Wait before the next try, and return how long to wait before the one after it."""
+        logger.warning("%s: %s; trying again in %g s", what, error, pause_s)
+        await asyncio.sleep(pause_s)
+        return min(2 * pause_s, 16 * self._settings.backoff_s)
+
+    async def _handle_writes(self, delivery: Delivery) -> None:
+        messages = delivery.messages
+        mutations = [message.mutation for message in messages]
+        outcomes = await self._until_available(lambda: apply_all(self._apply, mutations), "applying")
+        outcomes = [_as_answered(message, outcome) for message, outcome in zip(messages, outcomes, strict=True)]
+        missed = refreshes([Write(mutation) for mutation in mutations], outcomes, self._lifetimes)
+        try:
+            await self._refresh(missed)
+        except UnavailableError as error:
+            logger.warning("%d refreshes put off until the cache is back: %s", len(missed), error)
+            put_off = [Mutation(refresh.key, Entry(refresh.version)) for refresh in missed]
+            await self._until_available(lambda: self._queue.publish("refreshes", put_off), "putting off refreshes")
+        for outcome in outcomes:
+            self._metrics.mutations[outcome.verdict].inc()
+            if outcome.verdict is Verdict.REJECTED:
+                logger.error("the store refuses a mutation: %s", outcome.reason)
+        self._applied([m for m, outcome in zip(mutations, outcomes, strict=True) if outcome.verdict is Verdict.APPLIED])
+        await delivery.settle(outcomes)
+
+    async def _handle_refreshes(self, delivery: Delivery) -> None:
+        """Drop what the cache holds below the versions named; whoever reads next fills it from the store."""
+        missed = [
+            Refresh(message.mutation.key, message.mutation.version, None, self._lifetimes.lease_ms)
+            for message in delivery.messages
+        ]
+        await self._until_available(lambda: self._refresh(missed), "refreshing the cache")
+        await delivery.settle([Outcome(Verdict.APPLIED, refresh.version) for refresh in missed])
+
+
+def _as_answered(message: Message, outcome: Outcome) -> Outcome:
+    """Admit that a repeated conditional mutation may have been applied the first time, before something newer came."""
+    if outcome.verdict is Verdict.CONFLICT and message.redelivered:
+        return msgspec.structs.replace(outcome, verdict=Verdict.UNKNOWN)
+    return outcome

@@ -1,0 +1,1 @@
+"""The cache of kvcore in the memory of its own process."""

@@ -1,0 +1,1 @@
+"""A queue of kvcore in the memory of one process, for tests."""

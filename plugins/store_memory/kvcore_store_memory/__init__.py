@@ -1,0 +1,1 @@
+"""A store of kvcore in the memory of one process, for tests."""

@@ -1,0 +1,1 @@
+"""The store of kvcore in one SQLite file: durable, nothing to install."""
