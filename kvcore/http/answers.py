@@ -1,0 +1,37 @@
+"""What handlers return: a complete answer, which is a small ASGI application itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.types import Receive, Scope, Send
+
+__all__ = ("Answer", "Headers")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Answer:
+    """Status, header fields and body. Litestar sends it as it is, without building a response from it first."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self, status: int, body: bytes = b"", *, media_type: bytes = b"application/json", headers: Headers | None = None
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers or []
+        if body:
+            self.headers += ((b"content-type", media_type), (b"content-length", b"%d" % len(body)))
+        elif status != 304:
+            self.headers.append((b"content-length", b"0"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+    def to_asgi_response(self, **_: Any) -> Answer:
+        """Return itself: what Litestar asks of the result of an exception handler."""
+        return self

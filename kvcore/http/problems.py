@@ -1,0 +1,178 @@
+"""Every error answer: RFC 9457 problem documents, each of a type that is listed here and documented in docs/problems.md."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import msgspec
+
+from kvcore.errors import (
+    CircuitOpenError,
+    ClockSkewError,
+    ConditionFailedError,
+    InvalidKeyError,
+    KeyTooLongError,
+    KvcoreError,
+    OverloadedError,
+    RejectedError,
+    RequestError,
+    UnavailableError,
+    UnsupportedError,
+    ValueTooLargeError,
+    VersionNotReachedError,
+)
+from kvcore.http.answers import Answer, Headers
+
+__all__ = ("PROBLEMS", "InvalidRequestError", "ProblemType", "problem", "problem_body", "problem_of")
+
+MEDIA_TYPE: Final = b"application/problem+json"
+
+
+class ProblemType(msgspec.Struct, frozen=True):
+    """One type of problem: the last part of its URI, its status, and what it means and what to do."""
+
+    name: str
+    status: int
+    title: str
+    meaning: str
+
+    @property
+    def uri(self) -> str:
+        """The stable reference that the answer carries as `type`."""
+        return f"/problems/{self.name}"
+
+
+def _types(*types: ProblemType) -> dict[str, ProblemType]:
+    return {type_.name: type_ for type_ in types}
+
+
+PROBLEMS: Final = _types(
+    ProblemType("malformed-http", 400, "Malformed HTTP", "What was sent is not HTTP/1.1. The connection is closed."),
+    ProblemType(
+        "invalid-request",
+        400,
+        "Invalid request",
+        "A parameter, header or member is missing, unknown, repeated or of a wrong type or value; `detail` names it.",
+    ),
+    ProblemType(
+        "invalid-json",
+        400,
+        "Invalid JSON",
+        "The body is not JSON in UTF-8 as kvcore takes it: complete, at most 64 levels deep, each member of an object once,"
+        " numbers within the range of a double.",
+    ),
+    ProblemType("invalid-key", 400, "Invalid key", "A key is 1 byte or longer, in UTF-8, and holds no NUL."),
+    ProblemType("rejected-by-store", 400, "Rejected by the store", "The store refuses this write and always will."),
+    ProblemType("key-not-found", 404, "Key not found", "The key does not exist: never written, deleted or expired."),
+    ProblemType("no-such-resource", 404, "No such resource", "There is nothing at this path."),
+    ProblemType("method-not-allowed", 405, "Method not allowed", "`Allow` lists the methods of this path."),
+    ProblemType(
+        "not-json",
+        406,
+        "Not a JSON value",
+        "The value was not written as JSON, and this form of the API shows JSON only.",
+    ),
+    ProblemType(
+        "condition-failed",
+        412,
+        "Condition failed",
+        "The key is not at the version that `If-Match` or `If-None-Match` asks for; nothing was changed. `ETag` is the version that it has,"
+        " where it exists: read it, decide again.",
+    ),
+    ProblemType(
+        "body-too-large", 413, "Body too large", "The body is larger than a request may be. The connection is closed."
+    ),
+    ProblemType("value-too-large", 413, "Value too large", "The value is larger than `limit_bytes`."),
+    ProblemType("key-too-long", 414, "Key too long", "The key is longer than `limit_bytes` in UTF-8."),
+    ProblemType(
+        "unsupported-encoding", 415, "Unsupported encoding", "Send the body without `Content-Encoding`, as UTF-8."
+    ),
+    ProblemType(
+        "header-too-large",
+        431,
+        "Header too large",
+        "Request line and header fields together are too large. The connection is closed.",
+    ),
+    ProblemType("internal", 500, "Internal error", "A fault of kvcore. The log has it under the request id."),
+    ProblemType("unsupported", 501, "Unsupported", "The backend that this node runs on cannot do this."),
+    ProblemType(
+        "unavailable",
+        503,
+        "Unavailable",
+        "A tier that this needs does not serve now. Send the same again after `Retry-After`: `outcome` says whether it happened"
+        " (`not-applied`: it did not; `unknown`: it may have), and sending it again is safe in both cases.",
+    ),
+    ProblemType("overloaded", 503, "Overloaded", "Too many requests are waiting; this one was not begun."),
+    ProblemType(
+        "version-not-reached",
+        503,
+        "Version not reached",
+        "The key has not reached `min_version` within `wait`. Nothing older is answered instead.",
+    ),
+    ProblemType(
+        "clock-skew",
+        503,
+        "Clock skew",
+        "The clock of this node is wrong by more than the bound; writes are refused until it is right.",
+    ),
+    ProblemType("draining", 503, "Not ready", "The node is starting or about to stop. Ask another one."),
+)
+
+
+class InvalidRequestError(RequestError):
+    """A request that does not have the form that the API asks for; `problem` names the type of the answer."""
+
+    def __init__(self, message: str, *, problem: str = "invalid-request") -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+# The most specific first.
+_BY_ERROR: Final[tuple[tuple[type[KvcoreError], str], ...]] = (
+    (InvalidKeyError, "invalid-key"),
+    (KeyTooLongError, "key-too-long"),
+    (ValueTooLargeError, "value-too-large"),
+    (RejectedError, "rejected-by-store"),
+    (UnsupportedError, "unsupported"),
+    (RequestError, "invalid-request"),
+    (ConditionFailedError, "condition-failed"),
+    (OverloadedError, "overloaded"),
+    (CircuitOpenError, "unavailable"),
+    (VersionNotReachedError, "version-not-reached"),
+    (ClockSkewError, "clock-skew"),
+    (UnavailableError, "unavailable"),
+    (KvcoreError, "internal"),
+)
+
+
+def problem_body(name: str, detail: str, **members: Any) -> bytes:
+    """Return a problem document as JSON."""
+    type_ = PROBLEMS[name]
+    document = {"type": type_.uri, "title": type_.title, "status": type_.status, "detail": detail, **members}
+    return msgspec.json.encode(document)
+
+
+def problem(name: str, detail: str, headers: Headers | None = None, **members: Any) -> Answer:
+    """Return a problem document as an answer."""
+    body = problem_body(name, detail, **members)
+    return Answer(PROBLEMS[name].status, body, media_type=MEDIA_TYPE, headers=headers)
+
+
+def problem_of(error: KvcoreError) -> Answer:
+    """Return the answer to an error that kvcore raised on purpose."""
+    name = error.problem if isinstance(error, InvalidRequestError) else _name_of(error)
+    headers: Headers = []
+    members: dict[str, Any] = {}
+    if isinstance(error, UnavailableError):
+        members["outcome"] = error.outcome
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+    elif isinstance(error, KeyTooLongError | ValueTooLargeError):
+        members["limit_bytes"] = error.limit_bytes
+    elif isinstance(error, ConditionFailedError) and error.version is not None:
+        headers.append((b"etag", b'"%s"' % error.version.encode()))
+    return problem(name, str(error), headers, **members)
+
+
+def _name_of(error: KvcoreError) -> str:
+    return next(name for type_, name in _BY_ERROR if isinstance(error, type_))

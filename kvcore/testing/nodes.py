@@ -1,0 +1,89 @@
+"""A node in a process of its own, for tests that speak HTTP to the real thing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+__all__ = ("NodeProcess", "running_node")
+
+_READY = "kvcore is ready"
+
+
+class NodeProcess:
+    """`kvctl serve` on a free port of 127.0.0.1. `url` is set once it is ready; `lines` is what it has said on standard error."""
+
+    def __init__(self, settings: Mapping[str, str], *, wait_s: float = 60.0) -> None:
+        flags = {"http.port": "0", "http.host": "127.0.0.1"} | dict(settings)
+        command = [sys.executable, "-m", "kvcore.cli", "serve"]
+        for path, value in flags.items():
+            command += ["--set", f"{path}={value}"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("KVCORE_")}
+        self.lines: list[str] = []
+        self.url = ""
+        self._ready = threading.Event()
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if not self._ready.wait(wait_s) or not self.url:
+            self.kill()
+            raise RuntimeError(f"the node did not become ready: {''.join(self.lines)}")
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if the process is still there."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = 30.0) -> int:
+        """Wait for the end of the process and return its exit code; negative: the signal that ended it."""
+        code = self._process.wait(timeout_s)
+        self._reader.join(timeout_s)
+        return code
+
+    def stop(self) -> int:
+        """End it as an operator would, and return its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101 - it was asked for
+        with self._process.stderr as stream:
+            for line in stream:
+                self.lines.append(line)
+                if line.startswith("health "):
+                    self.url = line.split()[1].removesuffix("/health")
+                if line.startswith(_READY):
+                    self._ready.set()
+        self._ready.set()
+
+
+@contextmanager
+def running_node(settings: Mapping[str, str], *, wait_s: float = 60.0) -> Iterator[NodeProcess]:
+    """Start a node with settings given by path, such as {"store.sqlite.path": …}, and end it afterwards, whatever happened."""
+    node = NodeProcess(settings, wait_s=wait_s)
+    try:
+        yield node
+    finally:
+        node.kill()
