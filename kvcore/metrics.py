@@ -33,6 +33,9 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.in_progress = Gauge(
+            "kvcore_http_requests_in_progress", "Requests that are being served.", registry=self.registry
+        )
         reads = Counter(
             "kvcore_cache_reads",
             "Reads by what the cache had: hit, miss, or bypass (not asked or not there).",

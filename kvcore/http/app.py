@@ -64,6 +64,7 @@ class Edge:
         self._prefix = node.clock.tag.encode()
         self._numbers = itertools.count(1)
         self._seconds = node.metrics.requests
+        self._in_progress = node.metrics.in_progress
         self._observers: dict[tuple[str, int], Any] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,9 +83,11 @@ class Edge:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
+        self._in_progress.inc()
         try:
             await self._app(scope, receive, send_with_id)
         finally:
+            self._in_progress.dec()
             self._observe(scope["method"], status, time.perf_counter() - began)
 
     def _request_id(self, scope: HTTPScope) -> bytes:

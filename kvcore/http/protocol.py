@@ -55,7 +55,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
-        self._refuse("malformed-http", "what was sent is not a valid HTTP/1.1 request")
+        hint = "in a path and a query, everything but ASCII must be percent-encoded"
+        self._refuse("malformed-http", f"what was sent is not a valid HTTP/1.1 request ({hint})")
 
     def _refuse(self, name: str, detail: str) -> None:
         """Answer with a problem and close, unless that would land in or before the answer to an earlier request."""

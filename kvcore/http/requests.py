@@ -81,7 +81,8 @@ class PutData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         msgspec.Raw, Meta(description="Any JSON value, `null` included; kept as it was sent, byte for byte.")
     ]
     ttl: Annotated[
-        Annotated[int, Meta(ge=1)] | None, Meta(description="Seconds from now after which the key reads as missing. Default: never.")
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Seconds from now after which the key reads as missing. Default: never."),
     ] = None
 
 

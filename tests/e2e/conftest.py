@@ -1,17 +1,45 @@
-"""One node for the tests of this folder: the embedded profile, in a process of its own."""
+"""Nodes in processes of their own, one for each profile that runs anywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from kvcore.testing.nodes import NodeProcess, running_node
 
 
 @pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """Give a running node on the embedded profile; every test uses keys of its own."""
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """Give a node on the embedded profile; every test uses keys of its own."""
     path: Path = tmp_path_factory.mktemp("node") / "kvcore.db"
-    with running_node({"store.sqlite.path": str(path)}) as running:
-        yield running
+    with running_node({"store.sqlite.path": str(path)}) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def memory() -> Iterator[NodeProcess]:
+    """Give a node on the memory profile: every write goes through a queue and a worker."""
+    with running_node({"profile": "memory"}) as node:
+        yield node
+
+
+@pytest.fixture(params=["embedded", "memory"])
+def node(request: pytest.FixtureRequest) -> NodeProcess:
+    """Give a node on each profile in turn."""
+    running: NodeProcess = request.getfixturevalue(request.param)
+    return running
+
+
+@pytest.fixture
+def client(node: NodeProcess) -> Iterator[httpx.Client]:
+    """Give a client of the node."""
+    with httpx.Client(base_url=node.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def key(request: pytest.FixtureRequest) -> str:
+    """Give a key that no other test uses."""
+    return f"test/{request.node.name}"

@@ -67,6 +67,7 @@ CASES = [
         "malformed-http",
     ),
     Case("raw bytes in the path", b"GET /k\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed-http"),
+    Case("raw UTF-8 in the query", get("key=straße".encode()), 400, "malformed-http"),
     Case("space in the path", b"GET /kv?key=a b HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed-http"),
     Case("endless header", b"GET /kv?key=a HTTP/1.1\r\nX: " + b"x" * 600_000, 431, "header-too-large"),
     Case("endless path", b"GET /" + b"x" * 600_000, 431, "header-too-large"),
@@ -222,9 +223,9 @@ def read_answer(connection: socket.socket) -> tuple[int, dict[bytes, bytes], byt
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_bad_input_gets_its_problem_and_the_next_request_is_served(node: NodeProcess, case: Case) -> None:
+def test_bad_input_gets_its_problem_and_the_next_request_is_served(embedded: NodeProcess, case: Case) -> None:
     """Each bad request is answered with its status and problem type, and the same process serves the next one."""
-    status, headers, body = exchange(node, case)
+    status, headers, body = exchange(embedded, case)
     assert status == case.status, body
     if case.problem:
         assert headers[b"content-type"] == b"application/problem+json"
@@ -233,7 +234,7 @@ def test_bad_input_gets_its_problem_and_the_next_request_is_served(node: NodePro
         assert document["status"] == case.status
         assert document["title"]
         assert document["detail"]
-    alive = exchange(node, Case("", request("GET", b"/health/live"), 200, ""))
+    alive = exchange(embedded, Case("", request("GET", b"/health/live"), 200, ""))
     assert alive[0] == 200
 
 

@@ -1,0 +1,281 @@
+"""The HTTP API as a client sees it: the same tests on every profile."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import Any
+
+import httpx
+import pytest
+from kvcore.testing.nodes import NodeProcess
+
+KEYS = [
+    "a",
+    " ",
+    "with space",
+    "a/b//c/",
+    "../..",
+    "100%",
+    "%41",
+    "a+b",
+    "a&b=c?d#e",
+    "quote\"'`",
+    "back\\slash",
+    "_%*?[]",
+    "\x01\x7f",
+    "ключ",
+    "鍵",
+    "🗝️",
+    "e\u0301",
+    "\u00e9",
+    "\U0010ffff",
+]
+VALUES: list[Any] = [
+    "text",
+    "",
+    None,
+    True,
+    0,
+    -1.5,
+    12345678901234567890,
+    [],
+    {},
+    {"a": [1, {"b": None}]},
+    "\u0000 \U0001f600 \u2028 </script>",
+    "x" * 100_000,
+]
+
+
+def put(client: httpx.Client, key: str, value: Any, /, **more: Any) -> httpx.Response:
+    """Write a value; `ttl` goes into the body, `headers` and `params` into the request."""
+    data = {"key": key, "value": value} | ({"ttl": more.pop("ttl")} if "ttl" in more else {})
+    return client.put("/kv", json={"data": data}, **more)
+
+
+def get(
+    client: httpx.Client, key: str, /, headers: dict[str, str] | None = None, **params: str | int
+) -> httpx.Response:
+    """Read a value."""
+    return client.get("/kv", params={"key": key, **params}, headers=headers)
+
+
+def problem_of(response: httpx.Response) -> str:
+    """Return the name of the problem that is answered."""
+    assert response.headers["content-type"] == "application/problem+json"
+    kind: str = response.json()["type"]
+    return kind.removeprefix("/problems/")
+
+
+@pytest.mark.parametrize("name", KEYS, ids=ascii)
+def test_any_key_is_written_read_and_deleted(client: httpx.Client, name: str) -> None:
+    """Every key of valid UTF-8 without NUL can be written, read and deleted, and no other key is touched."""
+    key = f"any key {name}"
+    written = put(client, key, key)
+    assert (written.status_code, written.json()["detail"]) == (200, "stored")
+    assert written.json()["data"]["key"] == key
+    assert get(client, key).json() == {"data": {"value": key}}
+    assert client.delete("/kv", params={"key": key}).status_code == 200
+    gone = get(client, key)
+    assert (gone.status_code, problem_of(gone)) == (404, "key-not-found")
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: ascii(value)[:20])
+def test_any_json_value_comes_back(client: httpx.Client, key: str, value: Any) -> None:
+    """Every JSON value, null included, comes back as it was."""
+    put(client, key, value)
+    answer = get(client, key)
+    assert (answer.status_code, answer.json()) == (200, {"data": {"value": value}})
+
+
+def test_a_value_is_kept_byte_for_byte(client: httpx.Client, key: str) -> None:
+    """Numbers, escapes, order and white space inside a value stay as they were sent."""
+    raw = rb'{ "b" : 1.0e0, "a":[ 0.10000000000000000001 ,1E5 ] , "s":"\u00e9\/" }'
+    client.put("/kv", content=b'{"data":{"value":%s,"key":%s}}' % (raw, json.dumps(key).encode()))
+    assert get(client, key).content == b'{"data":{"value":' + raw + b"}}"
+
+
+def test_the_largest_value_fits(client: httpx.Client, key: str) -> None:
+    """A value of exactly the limit, 1 MiB of JSON, is taken and comes back."""
+    value = "v" * ((1 << 20) - 2)
+    assert put(client, key, value).status_code == 200
+    assert get(client, key).json()["data"]["value"] == value
+
+
+@pytest.mark.parametrize(
+    "key", ["k" * 65_536, "\x01" * 65_536, "é" * 32_768, "🗝" * 16_384], ids=lambda key: ascii(key[0])
+)
+def test_the_longest_key_fits(node: NodeProcess, client: httpx.Client, key: str) -> None:
+    """A key of exactly 65,536 bytes is taken, in a body and percent-encoded in a query."""
+    assert put(client, key, 1).status_code == 200
+    with closing(HTTPConnection("127.0.0.1", node.port, timeout=30)) as plain:
+        for method, status in (("GET", 200), ("DELETE", 200), ("GET", 404)):
+            plain.request(method, "/kv?key=" + "".join(f"%{byte:02x}" for byte in key.encode()))
+            answer = plain.getresponse()
+            answer.read()
+            assert answer.status == status
+
+
+def test_a_body_is_read_as_json_whatever_its_type(client: httpx.Client, key: str) -> None:
+    """What `curl -d` sends without further flags is taken."""
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = client.put("/kv", content=json.dumps({"data": {"key": key, "value": 1}}), headers=headers)
+    assert answer.status_code == 200
+
+
+def test_an_answer_carries_the_version_as_etag(client: httpx.Client, key: str) -> None:
+    """The version of a write is its ETag, it is what a read shows, and a later one is higher."""
+    first, second = put(client, key, 1), put(client, key, 2)
+    assert first.headers["etag"] == f'"{first.json()["data"]["version"]}"'
+    assert second.headers["etag"] > first.headers["etag"]
+    assert get(client, key).headers["etag"] == second.headers["etag"]
+
+
+def test_deleting_what_is_not_there_succeeds(client: httpx.Client, key: str) -> None:
+    """A delete is idempotent, and the version that it leaves is above all others."""
+    first = client.delete("/kv", params={"key": key})
+    second = client.delete("/kv", params={"key": key})
+    assert first.status_code == second.status_code == 200
+    assert second.headers["etag"] > first.headers["etag"]
+
+
+def test_a_condition_on_a_version_holds_once(client: httpx.Client, key: str) -> None:
+    """Of two writes on one ETag the first wins; the second is told the ETag that the key has now."""
+    etag = put(client, key, 1).headers["etag"]
+    won = put(client, key, 2, headers={"If-Match": etag})
+    lost = put(client, key, 3, headers={"If-Match": etag})
+    assert (won.status_code, lost.status_code, problem_of(lost)) == (200, 412, "condition-failed")
+    assert lost.headers["etag"] == won.headers["etag"]
+    assert get(client, key).json()["data"]["value"] == 2
+
+
+def test_a_key_is_created_once(client: httpx.Client, key: str) -> None:
+    """`If-None-Match: *` creates a key, does not overwrite it, and creates it again after a delete, at a new version."""
+    created = put(client, key, 1, headers={"If-None-Match": "*"})
+    refused = put(client, key, 2, headers={"If-None-Match": "*"})
+    assert (created.status_code, refused.status_code) == (201, 412)
+    client.delete("/kv", params={"key": key})
+    again = put(client, key, 3, headers={"If-None-Match": "*"})
+    assert again.status_code == 201
+    assert again.headers["etag"] > created.headers["etag"]
+
+
+def test_a_condition_on_existence(client: httpx.Client, key: str) -> None:
+    """`If-Match: *` writes to a key that exists only; a key that does not exist has no ETag to tell."""
+    refused = put(client, key, 1, headers={"If-Match": "*"})
+    assert refused.status_code == 412
+    assert "etag" not in refused.headers
+    put(client, key, 1)
+    assert put(client, key, 2, headers={"If-Match": "*"}).status_code == 200
+    assert client.delete("/kv", params={"key": key}, headers={"If-Match": "*"}).status_code == 200
+    assert client.delete("/kv", params={"key": key}, headers={"If-Match": "*"}).status_code == 412
+
+
+def test_a_reader_that_has_the_version_gets_no_body(client: httpx.Client, key: str) -> None:
+    """`If-None-Match` with the ETag of the key is answered with 304, with another one with the value."""
+    etag = put(client, key, 1).headers["etag"]
+    same = get(client, key, headers={"If-None-Match": f'"x", W/{etag}'})
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
+    put(client, key, 2)
+    assert get(client, key, headers={"If-None-Match": etag}).status_code == 200
+
+
+def test_an_expired_key_reads_as_missing(client: httpx.Client, key: str) -> None:
+    """A key with a time to live is there until then and missing afterwards, from cache and store; no write after it inherits the limit."""
+    put(client, key, 1, ttl=1)
+    assert get(client, key).status_code == 200
+    while get(client, key).status_code == 200:
+        pass
+    assert get(client, key, headers={"Cache-Control": "no-cache"}).status_code == 404
+    assert put(client, key, 2, headers={"If-None-Match": "*"}).status_code == 201
+    put(client, key, 3, ttl=1000)
+    put(client, key, 4)
+    assert get(client, key).json()["data"]["value"] == 4
+
+
+def test_a_read_sees_at_least_the_version_that_it_asks_for(client: httpx.Client, key: str) -> None:
+    """`min_version` of one's own write is answered with it, whatever the write's acknowledgement meant."""
+    for number in range(20):
+        ack = "accepted" if number % 2 else "stored"
+        version = put(client, key, number, params={"ack": ack}).json()["data"]["version"]
+        for headers in ({}, {"Cache-Control": "no-cache"}):
+            answer = get(client, key, min_version=version, wait=5000, headers=headers)
+            assert answer.json()["data"]["value"] == number
+
+
+def test_a_version_that_does_not_come_is_not_replaced_by_an_older_one(client: httpx.Client, key: str) -> None:
+    """A read whose `min_version` is not reached in time gets 503 with Retry-After, not the older value."""
+    put(client, key, 1)
+    later = put(client, key + " other", 1).json()["data"]["version"]
+    answer = get(client, key, min_version=later, wait=20)
+    assert (answer.status_code, problem_of(answer)) == (503, "version-not-reached")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.json()["outcome"] == "not-applied"
+
+
+def test_accepted_and_stored(node: NodeProcess, client: httpx.Client, key: str) -> None:
+    """`ack=accepted` is answered with 202 where a queue accepts, and with more than was asked for where there is none."""
+    accepted = put(client, key, 1, params={"ack": "accepted"})
+    stored = put(client, key, 2, params={"ack": "stored"})
+    has_queue = "queue" in client.get("/health").json()["components"]
+    assert (accepted.status_code, accepted.json()["detail"]) == ((202, "queued") if has_queue else (200, "stored"))
+    assert (stored.status_code, stored.json()["detail"]) == (200, "stored")
+    assert get(client, key).json()["data"]["value"] == 2
+
+
+def test_the_answer_says_where_it_came_from(client: httpx.Client, key: str) -> None:
+    """The second read of a key, and of a key that does not exist, is a hit."""
+    get(client, key)
+    answer = get(client, key)
+    assert (answer.status_code, answer.headers["cache-status"]) == (404, "kvcore; hit")
+    assert get(client, key, headers={"Cache-Control": "no-cache"}).headers["cache-status"] == "kvcore; fwd=bypass"
+
+
+def test_a_request_id_is_kept_or_made(client: httpx.Client) -> None:
+    """A request id comes back as it was sent; one that is no such thing is replaced; each made here is new."""
+    assert client.get("/health/live", headers={"X-Request-Id": "mine-1"}).headers["x-request-id"] == "mine-1"
+    made = {client.get("/health/live", headers={"X-Request-Id": "not one"}).headers["x-request-id"] for _ in range(3)}
+    assert len(made) == 3
+    assert "not one" not in made
+    assert client.get("/nothing").headers["x-request-id"]
+
+
+def test_health_shows_the_tiers_and_the_limits(client: httpx.Client) -> None:
+    """The health names each tier with its backend, and the limits in force."""
+    health = client.get("/health").json()
+    assert health["status"] == "healthy"
+    assert {"cache", "store"} <= set(health["components"])
+    assert all(tier["status"] == "up" and tier["breaker"] == "closed" for tier in health["components"].values())
+    assert health["limits"] == {"max_key_bytes": 65_536, "max_value_bytes": 1 << 20}
+    assert client.get("/health/ready").json() == {"status": "ready"}
+    assert client.get("/health/live").json() == {"status": "alive"}
+
+
+def test_metrics_count_requests_and_cache_hits(client: httpx.Client, key: str) -> None:
+    """The metrics show requests by method and status, and what the cache had."""
+
+    def sample(name: str) -> float:
+        lines = client.get("/metrics").text.splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " ")), 0.0)
+
+    requests = 'kvcore_http_request_seconds_count{method="GET",status="404"}'
+    hits = 'kvcore_cache_reads_total{result="hit"}'
+    before = sample(requests), sample(hits)
+    get(client, key)
+    get(client, key)
+    assert sample(requests) == before[0] + 2
+    assert sample(hits) >= before[1] + 1
+
+
+def test_the_documentation_needs_no_other_host(client: httpx.Client) -> None:
+    """The pages load what they need from this node, and the schema describes every operation on keys."""
+    for page in ("/", "/docs"):
+        answer = client.get(page, follow_redirects=True)
+        assert answer.status_code == 200
+        assert "https://" not in answer.text
+    for asset in ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"):
+        assert client.get(f"/docs/assets/{asset}").status_code == 200
+    schema = client.get("/docs/openapi.json").json()
+    assert set(schema["paths"]["/kv"]) == {"get", "put", "delete"}
+    assert {"200", "400", "404", "503"} <= set(schema["paths"]["/kv"]["get"]["responses"])
