@@ -32,7 +32,12 @@ class NodeProcess:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._ready.wait(wait_s) or not self.url:
+        try:
+            ready = self._ready.wait(wait_s)
+        except BaseException:  # such as Ctrl-C: nobody else can end the process
+            self.kill()
+            raise
+        if not ready or not self.url:
             self.kill()
             raise RuntimeError(f"the node did not become ready: {''.join(self.lines)}")
 
