@@ -1,0 +1,161 @@
+"""Writes the pages of the documentation that are made from the code: `cli.md` and `settings.md`.
+
+python docs/generate.py            write them
+python docs/generate.py --check    only compare; exit 1 and name the pages that differ
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final, get_args, get_origin
+
+import msgspec
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from kvcore.cli._app import app
+from kvcore.cli._toml import literal
+from kvcore.config import Setting, describe
+from kvcore.plugins import load_plugins
+
+FOLDER: Final = Path(__file__).parent
+
+CLI_HEAD: Final = """\
+# The command line
+
+<!-- Made by docs/generate.py from the commands themselves: change those. -->
+
+`kvctl` runs nodes and workers, reads and writes keys of a running node, and explains plugins and settings.
+
+* Results go to standard output, everything else to standard error.
+* `--json` prints the result as one JSON document. It is there on every command that has a result, so not on `serve` and
+  `worker`, which run until they are stopped.
+* Commands that ask a node take its URL from `--url` or from `KVCORE_URL`.
+* Output holds no colours; `NO_COLOR` has nothing to switch off.
+
+| exit code | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | failed; standard error says why in one line |
+| 2 | wrong usage: an unknown option, a missing argument, a value of a wrong form |
+| 3 | the key does not exist |
+| 130 | Ctrl-C |
+
+"""
+
+SETTINGS_HEAD: Final = """\
+# Settings
+
+<!-- Made by docs/generate.py from the settings themselves: change those. -->
+
+A setting is known by its path, such as `http.port`. What is in force comes from these layers, each over the one before:
+
+1. the defaults below;
+2. the profile: `memory`, `embedded` (the default) or `production`;
+3. a TOML file: `--config FILE`, or the one that `KVCORE_CONFIG` names, or `kvcore.toml` in the current folder;
+4. the environment: `KVCORE_HTTP__PORT` is `http.port`;
+5. flags: `--set http.port=9000`, and those with names of their own, such as `--port`.
+
+Unknown names, wrong types and combinations that cannot work are refused, with the path and where the value came from. `kvctl config show`
+prints what is in force and why, `kvctl config check` tells whether it can work, and `kvctl config init` writes a commented file.
+
+"""
+
+
+def cli_page() -> str:
+    """Return the page about the commands: the help of each, as `kvctl` prints it."""
+
+    def walk(path: tuple[str, ...], command: Any) -> Iterator[tuple[str, ...]]:
+        yield path
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from walk((*path, name), inner)
+
+    runner = CliRunner()
+    sections = []
+    for path in walk((), get_command(app)):
+        result = runner.invoke(
+            app,
+            [*path, "--help"],
+            prog_name="kvctl",
+            terminal_width=100,
+            env={"KVCORE_URL": None},
+            catch_exceptions=False,
+        )
+        title = " ".join(("kvctl", *path))
+        sections.append(f"## {title}\n\n```text\n{result.stdout.rstrip()}\n```\n")
+    return CLI_HEAD + "\n".join(sections)
+
+
+def settings_page() -> str:
+    """Return the page about the settings: a table for each group."""
+    sections = []
+    for table, settings in groupby(describe(load_plugins()), lambda setting: setting.path.rpartition(".")[0]):
+        rows = "\n".join(_row(setting) for setting in settings)
+        title = f"## `[{table}]`" if table else "## At the top"
+        sections.append(f"{title}\n\n| setting | type | default | meaning |\n| --- | --- | --- | --- |\n{rows}\n")
+    return SETTINGS_HEAD + "\n".join(sections)
+
+
+def _row(setting: Setting) -> str:
+    default = (
+        "" if setting.default in (msgspec.NODEFAULT, None) else f"`{literal(msgspec.to_builtins(setting.default))}`"
+    )
+    cells = (f"`{setting.path}`", type_text(setting.type), default or "no default", setting.description)
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def type_text(type_: Any) -> str:
+    """Return what a setting takes, in words."""
+    bounds = []
+    while hasattr(type_, "__metadata__"):
+        for meta in type_.__metadata__:
+            if isinstance(meta, msgspec.Meta):
+                bounds += [
+                    f"{sign} {limit}"
+                    for sign, limit in ((">", meta.gt), ("≥", meta.ge), ("<", meta.lt), ("≤", meta.le))
+                    if limit is not None
+                ]
+        type_ = type_.__origin__
+    words = {bool: "true or false", int: "integer", float: "number", str: "text"}
+    if type_ in words:
+        name = words[type_]
+    elif get_origin(type_) in (list, tuple):
+        name = f"list of {type_text(get_args(type_)[0])}"
+    else:
+        options = [type_text(one) for one in get_args(type_) if one is not type(None)]
+        name = " or ".join(options) or getattr(type_, "__name__", str(type_))
+    return ", ".join([name, *bounds])
+
+
+PAGES: Final = {"cli.md": cli_page, "settings.md": settings_page}
+
+
+def stale_pages(folder: Path = FOLDER) -> list[str]:
+    """Return the names of the pages that differ from what the code says."""
+    return [
+        name
+        for name, make in PAGES.items()
+        if not (folder / name).exists() or (folder / name).read_text(encoding="utf-8") != make()
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Write or compare the pages; return the exit code."""
+    if arguments == ["--check"]:
+        stale = stale_pages()
+        for name in stale:
+            print(f"docs/{name} is not what the code says: run python docs/generate.py", file=sys.stderr)
+        return 1 if stale else 0
+    if arguments:
+        print(__doc__, file=sys.stderr)
+        return 2
+    for name, make in PAGES.items():
+        (FOLDER / name).write_text(make(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

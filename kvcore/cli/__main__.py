@@ -1,0 +1,5 @@
+"""`python -m kvcore.cli` is `kvctl`."""
+
+from kvcore.cli import main
+
+main()

@@ -1,0 +1,99 @@
+"""The commands that run until they are stopped: `serve` and `worker`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kvcore.cli._output import note
+from kvcore.cli._settings import ConfigFile, Overrides, Profile, read
+from kvcore.errors import SettingsError
+
+if TYPE_CHECKING:
+    from kvcore.config import Resolved
+    from kvcore.plugins import Plugins
+
+__all__ = ("serve", "worker")
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on: http.host.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for a free one: http.port.")] = None,
+    profile: Profile = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    with_worker: Annotated[
+        bool, typer.Option("--with-worker", help="Drain the queue in this process too: worker.in_node.")
+    ] = False,
+) -> None:
+    """Run a node: the HTTP API over cache, queue and store.
+
+    Runs in the foreground. SIGTERM and Ctrl-C end it: requests in flight are answered first.
+
+    \b
+    kvctl serve
+    kvctl serve --profile memory --port 9000
+    kvctl serve --config /etc/kvcore.toml --set cache.ttl_s=60
+    """
+    options = {"http.host": host, "http.port": port, "worker.in_node": "true" if with_worker else None}
+    resolved, plugins = read(profile, config, overrides, options)
+    from kvcore.http.server import serve as run
+
+    run(resolved, plugins)
+
+
+def worker(profile: Profile = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Run a worker: drain the queue into the store, and keep the cache in step.
+
+    For profiles whose queue, cache and store are servers of their own. Start as many workers as are needed. SIGTERM and Ctrl-C end
+    it: what it has in hand is finished first, and what it cannot finish is delivered again.
+
+    \b
+    kvctl worker --profile production
+    kvctl worker --config /etc/kvcore.toml --set worker.batch=500
+    """
+    resolved, plugins = read(profile, config, overrides)
+    refuse_without_shared_queue(resolved, plugins)
+    drain(resolved, plugins)
+
+
+def refuse_without_shared_queue(resolved: Resolved, plugins: Plugins) -> None:
+    """Refuse to run a worker that could never get anything to do.
+
+    Raises:
+        SettingsError: there is no queue, or none that other processes publish to.
+    """
+    from kvcore.backends import Ability
+    from kvcore.config import NO_QUEUE
+
+    name = resolved.settings.queue.backend
+    where = f"queue.backend = {name!r} ({resolved.sources.get('queue.backend', 'default')})"
+    if name == NO_QUEUE:
+        raise SettingsError(f"{where}: there is no queue to drain, the node writes to the store itself; run only nodes")
+    if Ability.SHARED not in plugins.choose("queue", name).abilities:
+        raise SettingsError(
+            f"{where}: this queue lives inside one process and no other can drain it;"
+            " run the worker in the node: kvctl serve --with-worker"
+        )
+
+
+def drain(resolved: Resolved, plugins: Plugins) -> None:
+    """Run a worker until SIGTERM, or until Ctrl-C, which is raised as KeyboardInterrupt once the worker has ended."""
+    import asyncio
+    import signal
+    from contextlib import suppress
+
+    import uvloop
+
+    from kvcore.runtime import open_worker
+
+    async def run() -> None:
+        async with open_worker(resolved, plugins) as opened:
+            task = asyncio.ensure_future(opened.run())
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+            note("the worker is ready")
+            await task
+
+    with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())

@@ -1,0 +1,50 @@
+#!/bin/sh
+# Runs every check of the project: ./test.sh. Arguments are those of `tox run`, such as: ./test.sh -e lint
+# Makes .venv-test beside this file, with tox in it; tox.ini says what is checked.
+set -eu
+
+fail() {
+    echo "test.sh: $*" >&2
+    exit 1
+}
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+cd "$here"
+. scripts/venv.sh
+
+# tox does not find pyenv's interpreters through its shims.
+if command -v pyenv >/dev/null; then
+    for bin in "$(pyenv root)"/versions/3.1[1-9]*/bin; do
+        [ -d "$bin" ] && PATH=$PATH:$bin
+    done
+    export PATH
+fi
+
+# Tools of the operating system that tests use where they are there.
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    for tool in wrk; do
+        command -v "$tool" >/dev/null || apt-get install -y --no-install-recommends "$tool" </dev/null >/dev/null 2>&1 ||
+            echo "test.sh: $tool could not be installed; what needs it is skipped" >&2
+    done
+fi
+
+python=$(find_python) || exit 1
+ensure_venv .venv-test "$python"
+wanted=$(grep '^tox==' constraints.txt)
+if [ "$(cat .venv-test/installed 2>/dev/null)" != "$wanted" ]; then
+    .venv-test/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt tox >&2 ||
+        fail "tox could not be installed, see above"
+    echo "$wanted" >.venv-test/installed
+fi
+
+if [ $# -gt 0 ]; then
+    exec .venv-test/bin/python -m tox run "$@" </dev/null
+fi
+
+# tox passes over interpreters that are not there; at least one must be.
+tests=
+for minor in 11 12 13; do
+    "python3.$minor" -c '' 2>/dev/null && tests=$tests,py3$minor
+done
+[ -n "$tests" ] || fail "needs Python 3.11, 3.12 or 3.13 to run the tests with"
+exec .venv-test/bin/python -m tox run -e "lint,types,docs,wheels$tests" </dev/null
