@@ -1,6 +1,6 @@
-"""A fast HTTP/1.1 client for load: many keep-alive connections, each sending its next request when the last is answered.
+"""A fast HTTP/1.1 client for load, over many keep-alive connections.
 
-One request at a time on each connection, no pipelining: 64 connections are 64 clients that wait for their answer.
+Each connection sends its next request when the last is answered: 64 connections are 64 clients that wait.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ async def drive(
 ) -> list[Request[Tag]]:
     """Send all requests over so many connections, and call `answered` for each answer.
 
-    Returns what was sent and not answered: nothing, unless the server closed connections. Where it closed all of them, what was
-    not sent is left in `requests`.
+    Returns what was sent and not answered: nothing, unless the server closed connections. Where it closed all of them,
+    what was not sent is left in `requests`.
 
     Raises:
         OSError: the server cannot be connected to.

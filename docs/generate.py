@@ -1,4 +1,4 @@
-"""Writes the pages of the documentation that are made from the code: `cli.md` and `settings.md`.
+"""Writes the pages of the documentation that are made from the code: commands, settings, problems and metrics.
 
 python docs/generate.py            write them
 python docs/generate.py --check    only compare; exit 1 and name the pages that differ
@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
 import msgspec
+from prometheus_client import Metric
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from kvcore.cli._app import app
 from kvcore.cli._toml import literal
 from kvcore.config import Setting, describe
+from kvcore.http.problems import PROBLEMS
+from kvcore.metrics import Metrics
 from kvcore.plugins import load_plugins
 
 FOLDER: Final = Path(__file__).parent
@@ -65,6 +68,33 @@ prints what is in force and why, `kvctl config check` tells whether it can work,
 """
 
 
+PROBLEMS_HEAD: Final = """\
+# Problems
+
+<!-- Made by docs/generate.py from the types themselves: change those. -->
+
+Every error answer is a document of RFC 9457 (`application/problem+json`):
+
+```json
+{"type": "/problems/key-too-long", "title": "Key too long", "status": 414,
+ "detail": "the key has 70000 bytes, and at most 65536 are allowed", "limit_bytes": 65536}
+```
+
+`type` is stable: branch by it. `detail` is for people, and says what to do. Answers 503 carry `Retry-After` in seconds and, as `outcome`,
+what became of the request.
+
+"""
+
+METRICS_HEAD: Final = """\
+# Metrics
+
+<!-- Made by docs/generate.py from the metrics themselves: change those. -->
+
+`GET /metrics` shows these in the Prometheus text format, and what prometheus-client knows of every process (`process_*`, `python_*`).
+
+"""
+
+
 def cli_page() -> str:
     """Return the page about the commands: the help of each, as `kvctl` prints it."""
 
@@ -99,6 +129,23 @@ def settings_page() -> str:
     return SETTINGS_HEAD + "\n".join(sections)
 
 
+def problems_page() -> str:
+    """Return the page about the problems: what each means, by status."""
+    rows = "\n".join(f"| {type_.status} | `{type_.uri}` | {type_.meaning} |" for type_ in PROBLEMS.values())
+    return f"{PROBLEMS_HEAD}| status | type | meaning |\n| --- | --- | --- |\n{rows}\n"
+
+
+def metrics_page() -> str:
+    """Return the page about the metrics: name, kind and labels of each that is kvcore's own."""
+    families = [family for family in Metrics().describe() if family.name.startswith("kvcore_")]
+    rows = "\n".join(f"| `{_exposed(family)}` | {family.type} | {family.documentation} |" for family in families)
+    return f"{METRICS_HEAD}| metric | kind | meaning |\n| --- | --- | --- |\n{rows}\n"
+
+
+def _exposed(family: Metric) -> str:
+    return f"{family.name}_total" if family.type == "counter" else family.name
+
+
 def _row(setting: Setting) -> str:
     default = (
         "" if setting.default in (msgspec.NODEFAULT, None) else f"`{literal(msgspec.to_builtins(setting.default))}`"
@@ -130,7 +177,12 @@ def type_text(type_: Any) -> str:
     return ", ".join([name, *bounds])
 
 
-PAGES: Final = {"cli.md": cli_page, "settings.md": settings_page}
+PAGES: Final = {
+    "cli.md": cli_page,
+    "settings.md": settings_page,
+    "problems.md": problems_page,
+    "metrics.md": metrics_page,
+}
 
 
 def stale_pages(folder: Path = FOLDER) -> list[str]:

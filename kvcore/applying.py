@@ -52,8 +52,8 @@ def _ms(seconds: float) -> int:
 async def apply_all(apply: Apply, mutations: Sequence[Mutation]) -> list[Outcome]:
     """Apply mutations that may share keys, in as few calls as possible in each of which a key appears once.
 
-    Of plain mutations that follow each other on one key only the newest is sent: the others could not be seen any more. The order
-    of arrival is kept around conditional mutations. Returns one outcome for each mutation.
+    Of plain mutations that follow each other on one key only the newest is sent: the others could not be seen any more.
+    The order of arrival is kept around conditional mutations. Returns one outcome for each mutation.
 
     Raises:
         UnavailableError: with outcome "unknown" if any of them was applied.
@@ -106,8 +106,8 @@ def _version(mutation: Mutation) -> Version:
 def refreshes(writes: Sequence[Write], outcomes: Sequence[Outcome], lifetimes: Lifetimes) -> list[Refresh]:
     """Say what the cache must learn after an apply: for each key the highest version that the store is known to hold.
 
-    A rejected mutation may have been installed in the cache when it was accepted. It is dropped from there as if the store had a version just
-    above it; what is newer stays.
+    A rejected mutation may have been installed in the cache when it was accepted. It is dropped from there as if the
+    store had a version just above it; what is newer stays.
     """
     found: dict[str, Refresh] = {}
     for write, outcome in zip(writes, outcomes, strict=True):

@@ -6,14 +6,14 @@ bulk call to its server per method. For all three kinds:
 * An answer has as many items as the question, in the same order.
 * Keys are text of 1 to 65,536 bytes in UTF-8, without NUL. Within one call to `Store.apply` a key appears once; in all
   others it may be repeated, and what is asked of it is done in the order given.
-* Methods are called concurrently, from one event loop. They may be cancelled at any await; what they had sent may then have
-  happened or not, and the backend stays usable.
-* A method raises `UnavailableError`, with its `outcome`, when its server cannot be reached or cannot serve now, and never an
-  exception of its driver. The core puts a deadline around each call, so a backend needs none for its own sake.
+* Methods are called concurrently, from one event loop. They may be cancelled at any await; what they had sent may then
+  have happened or not, and the backend stays usable.
+* A method raises `UnavailableError`, with its `outcome`, when its server cannot be reached or cannot serve now, and
+  never an exception of its driver. The core puts a deadline around each call, so a backend needs none for its own sake.
 * Times are Unix milliseconds, lifetimes milliseconds.
 
-A backend class declares in `abilities` what it can do beyond its contract. The conformance suites in `kvcore.testing` test what is
-declared, and that what is not declared is refused.
+A backend class declares in `abilities` what it can do beyond its contract. The conformance suites in `kvcore.testing`
+test what is declared, and that what is not declared is refused.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Cache(Protocol):
     """Slots that hold an entry or a lease, each for a lifetime; the transitions are those of `kvcore.slots`.
 
-    Each operation is atomic per key. A cache may forget any slot at any time. It must never bring back a slot that it has forgotten
-    or replaced, as a restart from an old snapshot or a failover to a lagging replica would do.
+    Each operation is atomic per key. A cache may forget any slot at any time. It must never bring back a slot that it
+    has forgotten or replaced, as a restart from an old snapshot or a failover to a lagging replica would do.
     """
 
     abilities: ClassVar[frozenset[Ability]]
@@ -172,8 +172,9 @@ class Delivery(Protocol):
     async def settle(self, outcomes: Sequence[Outcome]) -> None:
         """End the delivery, with one outcome for each message.
 
-        In this order: whatever was rejected goes to the dead letters, with its reason, where the queue has that ability; those
-        who wait in `submit` get their outcomes; all messages are acknowledged. When it raises, messages may come again.
+        In this order: whatever was rejected goes to the dead letters, with its reason, where the queue has that
+        ability; those who wait in `submit` get their outcomes; all messages are acknowledged. When it raises, messages
+        may come again.
         """
         ...
 
@@ -189,8 +190,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Queue(Protocol):
     """A log of mutations on two channels, delivered at least once, roughly in order.
 
-    Channel "writes" carries what the store shall apply; "refreshes" carries what a cache that could not be reached has missed
-    (key and version alone are meant).
+    Channel "writes" carries what the store shall apply; "refreshes" carries what a cache that could not be reached has
+    missed (key and version alone are meant).
     """
 
     abilities: ClassVar[frozenset[Ability]]
@@ -218,8 +219,9 @@ class Queue(Protocol):
     def consume(self, channel: Channel, limit: int) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
         """Enter to become a consumer of a channel: one of any number, who compete.
 
-        The iterator waits for messages and yields deliveries of at most `limit`. Leaving gives back, soon, what was not settled; so does the
-        end of the process. It raises `UnavailableError` when the server cannot be reached; enter again then.
+        The iterator waits for messages and yields deliveries of at most `limit`. Leaving gives back, soon, what was not
+        settled; so does the end of the process. It raises `UnavailableError` when the server cannot be reached; enter
+        again then.
         """
         ...
 
@@ -317,7 +319,8 @@ class Store(Protocol):
     async def apply(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
         """Apply mutations, each as `kvcore.model.judge` decides, atomically per key; return when all of it is kept.
 
-        Applying a mutation again changes nothing. One that the store refuses is REJECTED with a reason, and the others are applied.
+        Applying a mutation again changes nothing. One that the store refuses is REJECTED with a reason, and the others
+        are applied.
         """
         ...
 
@@ -350,8 +353,9 @@ class Factory(msgspec.Struct, Generic[B], frozen=True, kw_only=True):
     """How to make a backend: what a plugin registers, and the configuration chooses by `name`.
 
     `settings` is a frozen msgspec Struct whose fields all have defaults or are required on purpose; its table is
-    `[<kind>.<name>]` in the configuration file. `open` takes it and returns an async context manager that yields the ready backend and closes it on
-    leaving. Opening raises `SettingsError` where the settings cannot work, with what to do, and `UnavailableError` where they could.
+    `[<kind>.<name>]` in the configuration file. `open` takes it and returns an async context manager that yields the
+    ready backend and closes it on leaving. Opening raises `SettingsError` where the settings cannot work, with what to
+    do, and `UnavailableError` where they could.
     """
 
     name: str

@@ -1,7 +1,9 @@
 """Joining concurrent calls into bulk calls.
 
-While as many bulk calls are under way as allowed, new items wait in a list; when one returns, the next takes all that wait, up to
-a limit. There is no timer: an idle system adds no latency, and a busy one makes large batches by itself.
+While as many bulk calls are under way as allowed, new items wait in a list; when one returns, the next takes all that
+wait, up to a limit. A call that could start still waits as long as each turn of the event loop brings more items: what
+a busy loop is about to ask comes along. There is no timer: an idle system adds a turn of the loop, some microseconds,
+and a busy one makes large batches by itself.
 """
 
 from __future__ import annotations
@@ -33,10 +35,12 @@ class Batcher(Generic[Item, Result]):
     """Turns `call`, which takes many items, into a function of one item that joins what is asked at the same time.
 
     * Results and items correspond by position.
-    * With `joined`, equal items (they must be hashable) that wait together are asked once. An item is never joined to a call that is under way already:
-      what that one answers may have been read before this item was asked for.
-    * Who stops waiting (is cancelled) never cancels a bulk call. An item that nobody waits for any more when its turn comes is not asked.
-    * Items are taken in the order in which they came. `weigh` gives an item's bytes; a call takes at most `batch_bytes`, or one item.
+    * With `joined`, equal items (they must be hashable) that wait together are asked once. An item is never joined to a
+      call that is under way already: what that one answers may have been read before this item was asked for.
+    * Who stops waiting (is cancelled) never cancels a bulk call. An item that nobody waits for any more when its turn
+      comes is not asked.
+    * Items are taken in the order in which they came. `weigh` gives an item's bytes; a call takes at most
+      `batch_bytes`, or one item.
     * An exception of a bulk call goes to everyone who waits for it, each getting a copy of their own.
     """
 
@@ -87,10 +91,7 @@ class Batcher(Generic[Item, Result]):
         future: asyncio.Future[Result] = loop.create_future()
         waiting.futures.append(future)
         self._count += 1
-        if not self._arranged and len(self._running) < self._in_flight:
-            # Not at once: whoever asks in this same turn of the loop comes along.
-            self._arranged = True
-            loop.call_soon(self._start)
+        self._arrange()
         return future
 
     async def aclose(self) -> None:
@@ -98,7 +99,18 @@ class Batcher(Generic[Item, Result]):
         while self._running or self._waiting:
             await asyncio.wait(self._running) if self._running else await asyncio.sleep(0)
 
-    def _start(self) -> None:
+    def _arrange(self) -> None:
+        """See to it that what waits is asked as soon as it may be."""
+        if self._waiting and not self._arranged and len(self._running) < self._in_flight:
+            self._arranged = True
+            asyncio.get_running_loop().call_soon(self._start, 0)
+
+    def _start(self, before: int) -> None:
+        """Begin bulk calls, unless more items have come since the turn of the loop in which `before` were waiting."""
+        waiting = len(self._waiting)
+        if before < waiting < self._batch:
+            asyncio.get_running_loop().call_soon(self._start, waiting)
+            return
         self._arranged = False
         while self._waiting and len(self._running) < self._in_flight:
             taken = self._take()
@@ -109,8 +121,7 @@ class Batcher(Generic[Item, Result]):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if self._waiting and not self._arranged:
-            self._start()
+        self._arrange()
 
     def _take(self) -> list[_Waiting[Item, Result]]:
         """Remove the items of the next bulk call from those that wait; those that nobody wants any more are dropped."""
@@ -160,7 +171,14 @@ class Batcher(Generic[Item, Result]):
                 if future.done():
                     continue
                 if isinstance(error, Exception):
-                    # One object raised in many tasks would collect all their tracebacks.
-                    future.set_exception(copy.copy(error))
+                    future.set_exception(_copied(error))
                 else:
                     future.cancel()
+
+
+def _copied(error: Exception) -> Exception:
+    """Return a copy where there can be one: one object raised in many tasks would collect all their tracebacks."""
+    try:
+        return copy.copy(error)
+    except Exception:  # noqa: BLE001 - a stranger's constructor; nobody may be left waiting for its sake
+        return error

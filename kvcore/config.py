@@ -1,8 +1,8 @@
 """Settings: what there is to set, and where each value comes from.
 
-Four layers, each over the one before: the defaults here and in the plugins; the profile, then the TOML file; the environment
-(`KVCORE_STORE__SQLITE__PATH` is `store.sqlite.path`); flags. Every value is checked on its own, so that a refusal names the setting's
-path and the layer that the value came from. Names that do not exist are refused everywhere.
+Four layers, each over the one before: the defaults here and in the plugins; the profile, then the TOML file; the
+environment (`KVCORE_STORE__SQLITE__PATH` is `store.sqlite.path`); flags. Every value is checked on its own, so that a
+refusal names the setting's path and the layer that the value came from. Names that do not exist are refused everywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -238,8 +239,8 @@ def resolve(
 ) -> Resolved:
     """Put the layers together and check the result.
 
-    `file` None: the file that `KVCORE_CONFIG` names, or else `kvcore.toml` in the current folder where there is one. `flags` maps
-    paths, such as "http.port", to text.
+    `file` None: the file that `KVCORE_CONFIG` names, or else `kvcore.toml` in the current folder where there is one.
+    `flags` maps paths, such as "http.port", to text.
 
     Raises:
         SettingsError: with the path and the source of what is wrong.
@@ -312,11 +313,17 @@ def _checked(schema: dict[str, Any], path: Where, value: Value) -> Any:
     if isinstance(node, dict):
         raise SettingsError(f"{dotted}: this is a table, with {_named(node)}; got {value.raw!r} (from {value.source})")
     try:
-        if value.text and value.raw[:1] in ("[", "{"):
+        if value.text and not _takes_text(node.type) and value.raw[:1] in ("[", "{"):
             return msgspec.json.decode(value.raw, type=node.type)
         return msgspec.convert(value.raw, node.type, strict=not value.text)
     except msgspec.MsgspecError as error:
         raise SettingsError(f"{dotted}: {error}; got {value.raw!r} (from {value.source})") from None
+
+
+def _takes_text(type_: Any) -> bool:
+    """Tell whether a setting may be a text, which can begin with any character (an IPv6 address, say)."""
+    options = get_args(type_) if get_origin(type_) in (Annotated, Union, UnionType) else ()
+    return type_ is str or any(_takes_text(option) for option in options)
 
 
 def _refuse_name(path: Where, node: Any, source: str) -> None:

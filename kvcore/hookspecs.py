@@ -1,8 +1,9 @@
 """The hooks: what a plugin can give to kvcore.
 
-A plugin is a module (or object) named by an entry point in the group `kvcore.plugins`, with functions marked `@hookimpl`. Hooks are
-called at start-up, once per process that needs them, never for a request. They only register: they must not open, connect or
-wait, and are never `async`. None, or an empty list, gives nothing. An exception is a start-up error that names the plugin.
+A plugin is a module (or object) named by an entry point in the group `kvcore.plugins`, with functions marked
+`@hookimpl`. Hooks are called at start-up, once per process that needs them, never for a request. They only register:
+they must not open, connect or wait, and are never `async`. None, or an empty list, gives nothing. An exception is a
+start-up error that names the plugin.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def kvcore_commands() -> Iterable[typer.Typer]:  # type: ignore[empty-body]  # a
 def kvcore_applied() -> Callable[[Sequence[Mutation]], None] | None:
     """Give a function that is called with what was just applied to the store, at least once for each mutation.
 
-    Called when a node or worker starts. The function runs in the node's event loop after each bulk call, so it must return at once; what it
-    raises is logged and changes nothing. It sees what this process applied, in the order in which it did.
+    Called when a node or worker starts. The function runs in the node's event loop after each bulk call, so it must
+    return at once; what it raises is logged and changes nothing. It sees what this process applied, in the order in
+    which it did.
     """

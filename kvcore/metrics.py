@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import collections
+from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from kvcore.model import Verdict
+from kvcore.model import Outcome
 from kvcore.tiers import BreakerState, Tier
 
 __all__ = ("Metrics",)
@@ -43,13 +44,12 @@ class Metrics:
             registry=self.registry,
         )
         self.cache_hit, self.cache_miss, self.cache_bypass = (reads.labels(name) for name in ("hit", "miss", "bypass"))
-        applied = Counter(
+        self._mutations = Counter(
             "kvcore_mutations",
             "Mutations that this process gave to the store, by outcome.",
             ("verdict",),
             registry=self.registry,
         )
-        self.mutations = {verdict: applied.labels(verdict.value) for verdict in Verdict}
         self._batches = Histogram(
             "kvcore_batch_items",
             "Items joined into one bulk call, by tier and operation.",
@@ -63,6 +63,15 @@ class Metrics:
             ("tier",),
             registry=self.registry,
         )
+
+    def describe(self) -> list[Metric]:
+        """Return all metrics by name, those that count nothing yet included."""
+        return sorted(self.registry.collect(), key=lambda family: family.name)
+
+    def count(self, outcomes: Iterable[Outcome]) -> None:
+        """Count what became of mutations."""
+        for verdict, number in collections.Counter(outcome.verdict for outcome in outcomes).items():
+            self._mutations.labels(verdict.value).inc(number)
 
     def batches(self, tier: str, operation: str) -> Callable[[int], None]:
         """Return the function that notes the size of a bulk call."""

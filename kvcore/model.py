@@ -29,7 +29,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a key holds at one version.
 
     `value` is None for a tombstone (the key was deleted), and for a key that was never written (version `ZERO`).
-    `expires_at_ms` is Unix time in milliseconds; from then on the key reads as missing, though the entry may still be kept.
+    `expires_at_ms` is Unix time in milliseconds; from then on the key reads as missing, though the entry may still be
+    kept.
     """
 
     version: Version

@@ -89,10 +89,20 @@ def load_plugins(points: Iterable[EntryPoint] | None = None, *, extra: Iterable[
 
 def _by_name(kind: Kind, hook: Any) -> dict[str, Factory[Any]]:
     found: dict[str, Factory[Any]] = {}
-    for factories in hook():
-        for factory in factories:
+    for implementation in hook.get_hookimpls():
+        for factory in _given(implementation):
             if factory.name in found:
                 rivals = f"{found[factory.name].backend.__module__} and {factory.backend.__module__}"
                 raise PluginError(f"two plugins give a {kind} backend {factory.name!r}: {rivals}; remove one of them")
             found[factory.name] = factory
     return found
+
+
+def _given(implementation: pluggy.HookImpl) -> list[Factory[Any]]:
+    try:
+        given: Any = implementation.function()
+        return list(given or ())
+    except Exception as error:
+        raise PluginError(
+            f"the plugin {implementation.plugin_name!r} failed: {type(error).__name__}: {error}"
+        ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from kvcore.backends import Cache, Kind, Limits, Queue, Store
 from kvcore.batching import Batcher
 from kvcore.clock import HybridClock, version_at
 from kvcore.config import NO_QUEUE, Resolved, TierSettings
-from kvcore.errors import UnavailableError
+from kvcore.errors import SettingsError, UnavailableError
 from kvcore.metrics import Metrics
 from kvcore.model import Mutation
 from kvcore.plugins import Plugins
@@ -145,15 +145,22 @@ async def open_node(resolved: Resolved, plugins: Plugins, *, clock: HybridClock 
         stack.push_async_callback(service.aclose)
         if settings.worker.in_node and queue is not None:
             worker = Worker(settings, cache=cache, queue=queue, store=store, metrics=metrics, applied=applied)
-            await stack.enter_async_context(_running(worker.run(), "worker"))
-        await stack.enter_async_context(_running(_purge(store, resolved, clock), "purge"))
+            await stack.enter_async_context(_running(worker.run, "worker"))
+        await stack.enter_async_context(_running(partial(_purge, store, resolved, clock), "purge"))
         node = Node(resolved, clock=clock, tiers=tiers, service=service, metrics=metrics, version=__version__)
         yield node
 
 
 @asynccontextmanager
 async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Worker]:
-    """Open the tiers and yield a worker, to be run."""
+    """Open the tiers and yield a worker, to be run.
+
+    Raises:
+        SettingsError: there is no queue, or a backend cannot work with its settings.
+        UnavailableError: a backend cannot be opened now.
+    """
+    if resolved.settings.queue.backend == NO_QUEUE:
+        raise SettingsError(f"queue.backend = {NO_QUEUE!r}: without a queue there is nothing for a worker to do")
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         tiers = await _open_tiers(stack, resolved, plugins, metrics)
@@ -197,12 +204,12 @@ def _observers(plugins: Plugins) -> Callable[[Sequence[Mutation]], None]:
 
 
 @asynccontextmanager
-async def _running(coroutine: Any, name: str) -> AsyncIterator[None]:
-    """Run a coroutine in the background; cancel it, and wait for its end, on leaving."""
+async def _running(run: Callable[[], Awaitable[None]], name: str) -> AsyncIterator[None]:
+    """Run something in the background; cancel it, and wait for its end, on leaving."""
 
     async def watched() -> None:
         try:
-            await coroutine
+            await run()
         except Exception:  # a fault of ours: nobody awaits this task before the end
             logger.critical("the %s of this node has ended by a fault and does not run any more", name, exc_info=True)
 

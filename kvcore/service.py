@@ -1,9 +1,9 @@
 """The key-value service: how a read and a write go through the three tiers.
 
-Write: reserve the slot in the cache (the clock takes note of the version found there) → stamp → publish and wait for the
-confirm → install in the cache → answer "accepted". Confirm comes before install: nobody reads what was never accepted. With
-`stored`, and for every condition, the worker's outcome is waited for instead. Without a queue, or when it is down, the
-node applies to the store itself, which is guarded by the same versions.
+Write: reserve the slot in the cache (the clock takes note of the version found there) → stamp → publish and wait for
+the confirm → install in the cache → answer "accepted". Confirm comes before install: nobody reads what was never
+accepted. With `stored`, and for every condition, the worker's outcome is waited for instead. Without a queue, or when
+it is down, the node applies to the store itself, which is guarded by the same versions.
 
 Read: cache → on a miss a lease, then the store, then a fill by that lease.
 
@@ -21,11 +21,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from kvcore.applying import Lifetimes, Write, apply_all, refreshes
-from kvcore.backends import Ability, Cache, Install, Limits, Queue, Refresh, Reserve, Store
+from kvcore.applying import Lifetimes, Write
+from kvcore.backends import Ability, Cache, Install, Limits, Queue, Reserve, Store
 from kvcore.batching import Batcher
 from kvcore.clock import HybridClock, version_at
 from kvcore.config import Settings
+from kvcore.direct import DirectWrites
 from kvcore.errors import (
     ClockSkewError,
     ConditionFailedError,
@@ -87,7 +88,6 @@ class KeyValueService:
         self._clock = clock
         self._queue = queue
         self._metrics = metrics
-        self._applied = applied
         self._lifetimes = Lifetimes(settings.cache)
         self._tokens = itertools.count()
         theirs = store.backend.limits
@@ -103,8 +103,13 @@ class KeyValueService:
             "accepted" if queue is not None and Ability.DURABLE in queue.backend.abilities else "stored"
         )
 
-        self._store_apply = store.guarded(store.backend.apply)
-        self._cache_refresh = cache.guarded(cache.backend.refresh)
+        self._direct = DirectWrites(
+            apply=store.guarded(store.backend.apply),
+            refresh=cache.guarded(cache.backend.refresh),
+            lifetimes=self._lifetimes,
+            metrics=metrics,
+            applied=applied,
+        )
         self._read = cache.batcher(
             cache.guarded(cache.backend.read), joined=True, observe=metrics.batches("cache", "read")
         )
@@ -118,7 +123,7 @@ class KeyValueService:
             store.guarded(store.backend.get), joined=True, observe=metrics.batches("store", "get")
         )
         self._apply = store.batcher(
-            self._apply_directly, weigh=_weight_of_write, observe=metrics.batches("store", "apply")
+            self._direct.apply, weigh=_weight_of_write, observe=metrics.batches("store", "apply")
         )
         if queue is not None:
             publish = queue.guarded(partial(queue.backend.publish, "writes"))
@@ -139,6 +144,7 @@ class KeyValueService:
             batchers += [self._publish, self._submit]
         for batcher in batchers:
             await batcher.aclose()
+        await self._direct.aclose()
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -147,8 +153,8 @@ class KeyValueService:
     ) -> Found:
         """Read a key.
 
-        With `min_version` the answer is at least as new as that version, which is waited for up to `wait_s` seconds. `from_store`
-        asks the store even when the cache has the key.
+        With `min_version` the answer is at least as new as that version, which is waited for up to `wait_s` seconds.
+        `from_store` asks the store even when the cache has the key.
 
         Raises:
             RequestError: the key cannot be one, or no node can have given `min_version`.
@@ -245,8 +251,8 @@ class KeyValueService:
     async def delete(self, key: str, *, expected: Version | None = None, ack: Ack | None = None) -> Written:
         """Delete a key; one that does not exist is deleted all the same.
 
-        `expected` makes the write conditional (see `Mutation`), and then it is always stored. `ack` is the least that an answer may mean; None:
-        `default_ack`.
+        `expected` makes the write conditional (see `Mutation`), and then it is always stored. `ack` is the least that
+        an answer may mean; None: `default_ack`.
 
         Raises:
             RequestError: the write can never succeed.
@@ -293,8 +299,9 @@ class KeyValueService:
         """Tell whether the outcome is due to clocks or to lag, and not to what other writers did on purpose."""
         expected = mutation.expected
         if outcome.verdict is Verdict.SUPERSEDED:
-            # A plain write that a later one of this very clock overtook was overwritten, as if it had come in time. A version of another
-            # clock may be one that is ahead; and whether a condition held at the time cannot be told any more.
+            # A plain write that a later one of this very clock overtook was overwritten, as if it had come in time. A
+            # version of another clock may be one that is ahead; and whether a condition held at the time cannot be told
+            # any more.
             return expected is not None or not self._clock.stamped(outcome.version)
         if outcome.verdict is Verdict.CONFLICT and self._queue is not None:
             # The expected version was accepted (somebody read it in the cache), and the store does not have it yet.
@@ -359,20 +366,6 @@ class KeyValueService:
         if ambiguous and outcome.verdict is Verdict.CONFLICT:
             return msgspec.structs.replace(outcome, verdict=Verdict.UNKNOWN)
         return outcome
-
-    async def _apply_directly(self, writes: Sequence[Write]) -> Sequence[Outcome]:
-        mutations = [write.mutation for write in writes]
-        outcomes = await apply_all(self._store_apply, mutations)
-        missed: list[Refresh] = refreshes(writes, outcomes, self._lifetimes)
-        try:
-            await self._cache_refresh(missed)
-        except UnavailableError as error:
-            # The entries that this leaves behind, if any, end with their lifetime: see "the one window" in docs/guarantees.md.
-            logger.warning("%d keys written directly could not be refreshed in the cache: %s", len(missed), error)
-        for outcome in outcomes:
-            self._metrics.mutations[outcome.verdict].inc()
-        self._applied([m for m, outcome in zip(mutations, outcomes, strict=True) if outcome.verdict is Verdict.APPLIED])
-        return outcomes
 
     # --- small things -------------------------------------------------------------------------------------------------
 

@@ -4,18 +4,19 @@ A slot is absent (None), a `Lease`, or an `Entry`. What is promised: at rest a s
 entry that the store holds, whatever was evicted, repeated, reordered or crashed on the way.
 
 The obvious way, "write the store, then set the cache; on a miss, read the store, then set the cache", breaks that
-promise: a reader that read the old value and was delayed sets it over the new one, or into the gap that an eviction of the
-new one left, and nothing ever repairs it. Comparing versions mends the first case only. Hence the rules:
+promise: a reader that read the old value and was delayed sets it over the new one, or into the gap that an eviction of
+the new one left, and nothing ever repairs it. Comparing versions mends the first case only. Hence the rules:
 
-* Into an absent slot nobody installs anything. Whoever wants to fill it leaves a lease there before looking at the store.
+* Into an absent slot nobody installs anything. Whoever wants to fill it leaves a lease there before looking at the
+  store.
 * A lease is worth one fill, by its own token. A worker that applied a newer version meanwhile takes the lease away, so
   that what its holder has read comes too late.
-* A refresh compares with the version that the *store* holds after the apply, not with that of the message in hand: messages
-  overtake each other.
+* A refresh compares with the version that the *store* holds after the apply, not with that of the message in hand:
+  messages overtake each other.
 * A worker acknowledges only after its refresh, so that a crash in between repeats both.
 
-A cache backend does each of these atomically for its key. A transition that changes nothing returns the very object that it was
-given, and the slot keeps its lifetime; any other result takes the lifetime that came with the operation.
+A cache backend does each of these atomically for its key. A transition that changes nothing returns the very object
+that it was given, and the slot keeps its lifetime; any other result takes the lifetime that came with the operation.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def refresh(slot: Slot, stored: Version, entry: Entry | None = None, token: str 
     """Bring a slot in step with the store, which holds the version `stored` for this key.
 
     `entry` is that version's entry where the caller has it at hand. `token` is given by a writer that has written the
-    store itself: its own lease becomes the entry. Any other lease is dropped, since its holder may have read the store before.
+    store itself: its own lease becomes the entry. Any other lease is dropped, since its holder may have read the store
+    before.
     """
     if isinstance(slot, Entry):
         if slot.version > stored:

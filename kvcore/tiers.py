@@ -1,7 +1,7 @@
 """A tier in service: its backend behind a deadline and a circuit breaker.
 
-Any tier may fail. A call that fails or takes too long costs those who wait for it at most the deadline; after a few such calls in a row the
-breaker opens, and whoever asks is refused at once, until one trial call succeeds.
+Any tier may fail. A call that fails or takes too long costs those who wait for it at most the deadline; after a few
+such calls in a row the breaker opens, and whoever asks is refused at once, until one trial call succeeds.
 """
 
 from __future__ import annotations
@@ -100,12 +100,14 @@ class Breaker:
 class Tier(Generic[B]):
     """One tier of a running node: the open backend, and the guard around its calls."""
 
-    def __init__(self, kind: Kind, backend: B, settings: TierSettings) -> None:
+    def __init__(
+        self, kind: Kind, backend: B, settings: TierSettings, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.kind = kind
         self.backend = backend
         self.settings = settings
         self.name = f"the {kind} ({settings.backend})"
-        self.breaker = Breaker(self.name, failures=settings.failures, recovery_s=settings.recovery_s)
+        self.breaker = Breaker(self.name, failures=settings.failures, recovery_s=settings.recovery_s, clock=clock)
 
     def guarded(
         self,
@@ -116,7 +118,8 @@ class Tier(Generic[B]):
     ) -> Callable[[Item], Awaitable[Result]]:
         """Return `call` behind the breaker and with a deadline: the tier's, unless one is given.
 
-        It raises nothing but `UnavailableError`. A call that exceeds the deadline counts as failed unless `slow_is_failure` is off.
+        It raises nothing but `UnavailableError`. A call that exceeds the deadline counts as failed unless
+        `slow_is_failure` is off.
         """
         limit_s = self.settings.deadline_s if deadline_s is None else deadline_s
 

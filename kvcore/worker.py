@@ -1,9 +1,9 @@
 """The worker: drains the queue into the store, and keeps the cache in step.
 
-Take → apply → refresh → settle. Nothing is settled before both are done, so a crash anywhere leads to a redelivery, which
-the store's guard makes harmless. While the store cannot be reached the worker keeps what it has in hand and tries again: the
-queue is the buffer. While the cache cannot be reached, what it misses goes to the durable channel "refreshes", from where it is
-delivered when the cache is back. Workers compete; start as many as are needed.
+Take → apply → refresh → settle. Nothing is settled before both are done, so a crash anywhere leads to a redelivery,
+which the store's guard makes harmless. While the store cannot be reached the worker keeps what it has in hand and tries
+again: the queue is the buffer. While the cache cannot be reached, what it misses goes to the durable channel
+"refreshes", from where it is delivered when the cache is back. Workers compete; start as many as are needed.
 """
 
 from __future__ import annotations
@@ -68,6 +68,9 @@ class Worker:
                         pause_s = self._settings.backoff_s
             except UnavailableError as error:
                 pause_s = await self._pause(f"consuming {channel}", error, pause_s)
+            except Exception as error:  # a fault of the queue's backend, which must not end the worker
+                logger.exception("the queue raised what its contract does not allow")
+                pause_s = await self._pause(f"consuming {channel}", error, pause_s)
 
     async def _finish(self, handling: Awaitable[None]) -> None:
         """Wait for a delivery's end; when this worker is cancelled, let it end all the same, for a while."""
@@ -91,7 +94,7 @@ class Worker:
             except UnavailableError as error:
                 pause_s = await self._pause(what, error, pause_s)
 
-    async def _pause(self, what: str, error: UnavailableError, pause_s: float) -> float:
+    async def _pause(self, what: str, error: Exception, pause_s: float) -> float:
         """Wait before the next try, and return how long to wait before the one after it."""
         logger.warning("%s: %s; trying again in %g s", what, error, pause_s)
         await asyncio.sleep(pause_s)
@@ -109,8 +112,8 @@ class Worker:
             logger.warning("%d refreshes put off until the cache is back: %s", len(missed), error)
             put_off = [Mutation(refresh.key, Entry(refresh.version)) for refresh in missed]
             await self._until_available(lambda: self._queue.publish("refreshes", put_off), "putting off refreshes")
+        self._metrics.count(outcomes)
         for outcome in outcomes:
-            self._metrics.mutations[outcome.verdict].inc()
             if outcome.verdict is Verdict.REJECTED:
                 logger.error("the store refuses a mutation: %s", outcome.reason)
         self._applied([m for m, outcome in zip(mutations, outcomes, strict=True) if outcome.verdict is Verdict.APPLIED])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from kvcore.config import resolve
 from kvcore.http.app import build_app
 from kvcore.plugins import load_plugins

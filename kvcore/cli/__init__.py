@@ -1,7 +1,7 @@
 """kvctl, the command line of kvcore.
 
-Importing this must stay cheap: a command imports what it needs when it runs, so that `kvctl --help` and `kvctl version` load neither
-the HTTP server nor a driver.
+Importing this must stay cheap: a command imports what it needs when it runs, so that `kvctl --help` and `kvctl version`
+load neither the HTTP server nor a driver.
 """
 
 from __future__ import annotations

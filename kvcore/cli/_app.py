@@ -20,8 +20,8 @@ __all__ = ("app",)
 class Root(TyperGroup):
     """The root command.
 
-    Plugins are loaded only where their commands may be meant: for the list of commands, and for a name that kvcore does not
-    have. So nothing that a plugin does wrong or slowly touches kvcore's own commands.
+    Plugins are loaded only where their commands may be meant: for the list of commands, and for a name that kvcore does
+    not have. So nothing that a plugin does wrong or slowly touches kvcore's own commands.
     """
 
     def main(self, *args: Any, **kwargs: Any) -> Any:

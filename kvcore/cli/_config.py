@@ -49,7 +49,9 @@ def show_settings(
 def check(
     profile: Profile = None, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """Check the configuration without starting anything. Exit code 1: it cannot work; the message names path and source.
+    """Check the configuration without starting anything.
+
+    Exit code 1: it cannot work; the message names path and source.
 
     \b
     kvctl config check --config /etc/kvcore.toml

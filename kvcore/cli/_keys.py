@@ -94,8 +94,8 @@ def put(
 ) -> None:
     """Write a key, and print what became of it and its version.
 
-    VALUE is text and is stored as a JSON string, letter by letter, also where it looks like a number or like JSON. With --json-value
-    it is JSON. What is read from stdin is taken whole, a last newline included.
+    VALUE is text and is stored as a JSON string, letter by letter, also where it looks like a number or like JSON. With
+    --json-value it is JSON. What is read from stdin is taken whole, a last newline included.
 
     \b
     kvctl put greeting hello

@@ -46,8 +46,8 @@ def serve(
 def worker(profile: Profile = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
     """Run a worker: drain the queue into the store, and keep the cache in step.
 
-    For profiles whose queue, cache and store are servers of their own. Start as many workers as are needed. SIGTERM and Ctrl-C end
-    it: what it has in hand is finished first, and what it cannot finish is delivered again.
+    For profiles whose queue, cache and store are servers of their own. Start as many workers as are needed. SIGTERM and
+    Ctrl-C end it: what it has in hand is finished first, and what it cannot finish is delivered again.
 
     \b
     kvctl worker --profile production

@@ -38,7 +38,9 @@ Overrides = Annotated[
 def read(
     profile: str | None, config: Path | None, overrides: Iterable[str] | None, options: Mapping[str, object] = {}
 ) -> tuple[Resolved, Plugins]:
-    """Load the plugins and put the settings together; `options` are those of the command line that have names of their own.
+    """Load the plugins and put the settings together.
+
+    `options` are those of the command line that have names of their own.
 
     Raises:
         SettingsError: with the path and the source of what is wrong.

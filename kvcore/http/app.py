@@ -25,9 +25,6 @@ __all__ = ("build_app",)
 
 logger = logging.getLogger(__name__)
 
-_ENVELOPE_BYTES: Final = 4096
-_JSON_ESCAPE: Final = 6
-"""One byte of a key takes up to six in JSON: \\u0001."""
 _METHODS: Final = frozenset(("GET", "PUT", "DELETE", "POST", "HEAD", "OPTIONS", "PATCH"))
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 
@@ -40,13 +37,11 @@ def build_app(node: Node, plugins: Plugins) -> ASGIApp:
     """
     own = [*kv_handlers(node.service), *health_handlers(node), *page_handlers()]
     given = [handler for handlers in plugins.hook.kvcore_routes() for handler in handlers]
-    limits = node.service.limits
     try:
         app = Litestar(
             [*own, *given],
             openapi_config=openapi_config(),
             exception_handlers={KvcoreError: _on_purpose, HTTPException: _by_litestar, Exception: _by_fault},
-            request_max_body_size=limits.max_value_bytes + _JSON_ESCAPE * limits.max_key_bytes + _ENVELOPE_BYTES,
             logging_config=None,
         )
     except Exception as error:
@@ -64,7 +59,8 @@ class Edge:
         self._prefix = node.clock.tag.encode()
         self._numbers = itertools.count(1)
         self._seconds = node.metrics.requests
-        self._in_progress = node.metrics.in_progress
+        self._in_progress = 0
+        node.metrics.in_progress.set_function(lambda: self._in_progress)
         self._observers: dict[tuple[str, int], Any] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,11 +79,11 @@ class Edge:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
-        self._in_progress.inc()
+        self._in_progress += 1
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            self._in_progress.dec()
+            self._in_progress -= 1
             self._observe(scope["method"], status, time.perf_counter() - began)
 
     def _request_id(self, scope: HTTPScope) -> bytes:

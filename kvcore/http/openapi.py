@@ -1,7 +1,7 @@
 """The OpenAPI description of handlers that read their requests themselves.
 
-A handler names the forms that it reads (`kvcore.http.requests`) and the answers and problems that it gives; the description is made
-from those, so that what is documented is what is checked.
+A handler names the forms that it reads (`kvcore.http.requests`) and the answers and problems that it gives; the
+description is made from those, so that what is documented is what is checked.
 """
 
 from __future__ import annotations

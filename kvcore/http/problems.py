@@ -167,6 +167,8 @@ def problem_of(error: KvcoreError) -> Answer:
     if isinstance(error, UnavailableError):
         members["outcome"] = error.outcome
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+    elif name == "body-too-large":
+        headers.append((b"connection", b"close"))  # nobody is going to read the rest
     elif isinstance(error, KeyTooLongError | ValueTooLargeError):
         members["limit_bytes"] = error.limit_bytes
     elif isinstance(error, ConditionFailedError) and error.version is not None:

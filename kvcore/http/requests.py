@@ -9,8 +9,10 @@ from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from litestar.types import Receive
 from msgspec import Meta
 
+from kvcore.backends import Limits
 from kvcore.clock import is_version
 from kvcore.http.problems import InvalidRequestError
 from kvcore.model import PRESENT, ZERO, Version
@@ -22,13 +24,18 @@ __all__ = (
     "PutBody",
     "ReadQuery",
     "WriteQuery",
+    "body_limit",
     "matches",
+    "parse_put",
     "read_body",
     "read_condition",
     "read_query",
 )
 
 MAX_DEPTH: Final = 64
+_ENVELOPE_BYTES: Final = 4096
+_JSON_ESCAPE: Final = 6
+"""One byte of a key takes up to six in JSON: \\u0001."""
 VERSION_PATTERN: Final = "^[0-9a-f]{24}$"
 
 Q = TypeVar("Q", bound=msgspec.Struct)
@@ -48,8 +55,8 @@ class WriteQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ack: Annotated[
         Ack | None,
         Meta(
-            description="The least that the answer means: `accepted`, a durable queue has it; `stored`, the store has it. Default: `accepted` where"
-            " the queue is durable, else `stored`. A condition is always `stored`."
+            description="The least that the answer means: `accepted`, a durable queue has it; `stored`, the store has it."
+            " Default: `accepted` where the queue is durable, else `stored`. A condition is always `stored`."
         ),
     ] = None
 
@@ -150,8 +157,34 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 
 
-def read_body(body: bytes) -> PutData:
-    """Read the body of `PUT /kv`.
+def body_limit(limits: Limits) -> int:
+    """Return the most bytes of a body whose key and value are within the limits of keys and values."""
+    return limits.max_value_bytes + _JSON_ESCAPE * limits.max_key_bytes + _ENVELOPE_BYTES
+
+
+async def read_body(receive: Receive, headers: RawHeaders, limit: int) -> bytes:
+    """Read a body of at most `limit` bytes, and none of one that says that it is larger.
+
+    Raises:
+        InvalidRequestError: it is larger, or the connection ends before it does.
+    """
+    said = next((value for name, value in headers if name == b"content-length"), b"0")
+    parts: list[bytes] = []
+    received, more = 0, int(said) <= limit
+    while more and received <= limit:
+        event = await receive()
+        if event["type"] != "http.request":
+            raise InvalidRequestError("the connection ended before the body did")
+        parts.append(event["body"])
+        received += len(parts[-1])
+        more = event["more_body"]
+    if received > limit or int(said) > limit:
+        raise InvalidRequestError(f"the body is larger than {limit} bytes", problem="body-too-large")
+    return b"".join(parts)
+
+
+def parse_put(body: bytes) -> PutData:
+    """Parse the body of `PUT /kv`.
 
     Raises:
         InvalidRequestError: it is not JSON as kvcore takes it, or does not have the form.

@@ -66,7 +66,8 @@ class NodeServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and tell where."""
         await super().startup(sockets)
-        # What is there now stays until the end. Without this every full collection walks over it: some 40 ms in which no request is served.
+        # What is there now stays until the end. Without this every full collection walks over it: some 40 ms in which
+        # no request is served.
         gc.collect()
         gc.freeze()
         self._node.phase = "ready"

@@ -1,6 +1,7 @@
 """Conformance suites: what a backend must do, as tests that its own tests inherit.
 
-A subclass says how to open the backend; what the backend declares in `abilities` is tested, and what it does not declare is
+A subclass says how to open the backend; what the backend declares in `abilities` is tested, and what it does not
+declare is
 asserted to be refused or absent::
 
     from typing import ClassVar
@@ -18,9 +19,9 @@ asserted to be refused or absent::
         def settings(self, tmp_path):
             return MySettings(path=str(tmp_path / "kv"))
 
-`settings` must lead to a place that nothing else uses while the test runs; stores and caches may find there what earlier
-tests left behind, a queue must be empty. Without the fixture the settings' defaults are taken. The suites need the extra
-`kvcore[testing]`, and no configuration.
+`settings` must lead to a place that nothing else uses while the test runs; stores and caches may find there what
+earlier tests left behind, a queue must be empty. Without the fixture the settings' defaults are taken. The suites need
+the extra `kvcore[testing]`, and no configuration.
 """
 
 import pytest

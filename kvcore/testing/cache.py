@@ -223,7 +223,8 @@ class CacheConformance(BackendConformance):
         await cache.refresh([Refresh(prefix, version(6), Entry(version(6), b"six"), LONG_MS)])
         await self._let_pass(cache, prefix)
         found = list(await cache.read([prefix]))
-        # On a machine that stood still for long the first entry may have ended before it was replaced: then there is none.
+        # On a machine that stood still for long the first entry may have ended before it was replaced: then there is
+        # none.
         assert found != [FIVE]
 
     # --- many at once ---

@@ -27,7 +27,7 @@ class NodeProcess:
         self.lines: list[str] = []
         self.url = ""
         self._ready = threading.Event()
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
+        self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -73,7 +73,7 @@ class NodeProcess:
         self.wait()
 
     def _read(self) -> None:
-        assert self._process.stderr is not None  # noqa: S101 - it was asked for
+        assert self._process.stderr is not None
         with self._process.stderr as stream:
             for line in stream:
                 self.lines.append(line)

@@ -160,7 +160,8 @@ class QueueConformance(BackendConformance):
         """A message that was in the hands of one who left goes to one who is waiting already."""
         async with queue.consume("writes", 1) as patient:
             async with queue.consume("writes", 1) as leaving:
-                # The first consumer does not ask for messages yet, so the second one gets one, however they are shared out.
+                # The first consumer does not ask for messages yet, so the second one gets one, however they are shared
+                # out.
                 await queue.publish("writes", [_mutation(f"{prefix}{n}", n) for n in range(1, 9)])
                 in_hand = await self._next(leaving)
             received: dict[str, bool] = {}

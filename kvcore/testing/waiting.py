@@ -42,8 +42,8 @@ async def cancel_midway(calls: Iterable[Coroutine[Any, Any, Any]]) -> None:
 async def for_all(strategy: SearchStrategy[T], check: Callable[[T], Awaitable[None]], *, examples: int) -> None:
     """Await `check` with examples that Hypothesis draws; a failure is the smallest one found.
 
-    Hypothesis is synchronous, and a backend belongs to the event loop in which it was opened. So Hypothesis runs in a thread, and each
-    check in the caller's loop.
+    Hypothesis is synchronous, and a backend belongs to the event loop in which it was opened. So Hypothesis runs in a
+    thread, and each check in the caller's loop.
     """
     loop = asyncio.get_running_loop()
 

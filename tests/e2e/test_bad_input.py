@@ -7,6 +7,7 @@ import socket
 from typing import NamedTuple
 
 import pytest
+
 from kvcore.testing.nodes import NodeProcess
 
 KEY_LIMIT = 65_536

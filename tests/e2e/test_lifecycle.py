@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from kvcore.testing.nodes import running_node
 
 

@@ -1,6 +1,7 @@
 """Slots in a dictionary, ordered by last use: the transitions of `kvcore.slots`, run as they are.
 
-No operation awaits anything, so each is atomic in the event loop that it runs in, and costs the same however many slots there are.
+No operation awaits anything, so each is atomic in the event loop that it runs in, and costs the same however many slots
+there are.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from kvcore.slots import Reservation, Slot
 
 __all__ = ("MemoryCache", "MemoryCacheSettings", "open_cache")
 
-# What CPython 3.11 to 3.13 takes for a slot beside its texts and value: the node and table share of the ordered dictionary, and the
-# two Structs. A test compares the sum with what was really allocated.
+# What CPython 3.11 to 3.13 takes for a slot beside its texts and value: the node and table share of the ordered
+# dictionary, and the two Structs. A test compares the sum with what was really allocated.
 _SLOT_BYTES: Final = 250
 
 
@@ -51,8 +52,8 @@ class _Held(msgspec.Struct, gc=False):
 class MemoryCache:
     """A cache in the memory of this process: see `kvcore.backends.Cache`.
 
-    A slot whose lifetime is over is absent to everyone. Its memory is given back when its key is written again, or when it has
-    become one of the least recently used: every slot filled frees up to two of those.
+    A slot whose lifetime is over is absent to everyone. Its memory is given back when its key is written again, or when
+    it has become one of the least recently used: every slot filled frees up to two of those.
     """
 
     abilities: ClassVar[frozenset[Ability]] = frozenset()
@@ -61,7 +62,8 @@ class MemoryCache:
         self._max_keys = settings.max_keys
         self._max_bytes = settings.max_bytes
         self._clock_s = clock_s
-        # Least recently used first. A plain dict would do, if it did not walk over all that was ever removed from its front.
+        # Least recently used first. A plain dict would do, if it did not walk over all that was ever removed from its
+        # front.
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._bytes = 0
         self._hits = 0
@@ -108,7 +110,8 @@ class MemoryCache:
         for fresh in refreshes:
             before = self._slot(fresh.key, now_s)
             after = slots.refresh(before, fresh.version, fresh.entry, fresh.token)
-            # In one process the slot may hold the very object that the store confirms: that is no "nothing has changed".
+            # In one process the slot may hold the very object that the store confirms: that is no "nothing has
+            # changed".
             if after is not before or (after is not None and after is fresh.entry):
                 self._put(fresh.key, after, now_s, fresh.lifetime_ms)
 

@@ -31,7 +31,8 @@ class MemoryStore:
     def __init__(self, *, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._now_ms = now_ms
         self._entries: dict[str, Entry] = {}
-        # Python compares texts by code points, which is the byte order of UTF-8. Sorted when it is looked at: it mostly is already.
+        # Python compares texts by code points, which is the byte order of UTF-8. Sorted when it is looked at: it mostly
+        # is already.
         self._keys: list[str] = []
         self._sorted = True
         self._size_bytes = 0

@@ -1,7 +1,8 @@
 """The database file: one node at a time, of a known schema, on two connections.
 
-Beside the file lies another, `<path>.lock`. Whoever has the database open holds an exclusive `flock` on it, which the kernel
-releases at the end of the process, however that comes. It is never removed: two processes could then each lock a file of that name.
+Beside the file lies another, `<path>.lock`. Whoever has the database open holds an exclusive `flock` on it, which the
+kernel releases at the end of the process, however that comes. It is never removed: two processes could then each lock a
+file of that name.
 """
 
 from __future__ import annotations

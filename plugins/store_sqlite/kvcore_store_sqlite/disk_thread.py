@@ -1,10 +1,11 @@
 """The thread that waits for the disk, so that the event loop does not, and what it takes to hand work to it and back.
 
-A thread that has waited for the disk must get the interpreter's lock back to say so. A busy event loop gives it up many times in
-each turn, but for some microseconds only: too short for another core to wake up, and long enough to start the five milliseconds anew after
-which it could insist. Measured on a loop that was never idle: 150 ms until a commit of half a millisecond was known, and
-seconds at worst. So the loop gives way on purpose. It waits for the work itself for a moment, which is all that a commit takes on
-most disks; while the work takes longer, it goes on, and stands back a little from time to time.
+A thread that has waited for the disk must get the interpreter's lock back to say so. A busy event loop gives it up many
+times in each turn, but for some microseconds only: too short for another core to wake up, and long enough to start the
+five milliseconds anew after which it could insist. Measured on a loop that was never idle: 150 ms until a commit of
+half a millisecond was known, and seconds at worst. So the loop gives way on purpose. It waits for the work itself for a
+moment, which is all that a commit takes on most disks; while the work takes longer, it goes on, and stands back a
+little from time to time.
 """
 
 from __future__ import annotations

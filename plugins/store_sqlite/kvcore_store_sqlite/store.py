@@ -1,17 +1,17 @@
 """The store "sqlite", and how a write reaches the disk.
 
 Rows are written on the thread of the event loop, and only COMMIT runs on a thread of its own. The obvious way, all of a
-transaction on the thread, is slow just when it matters: the driver gives up the interpreter's lock in each step and must get
-it back, which takes milliseconds while the loop is busy (see `disk_thread`), for each row of a batch. Writing a row is
-work in memory alone (some microseconds; nothing is spilled to disk before the commit). A commit waits for the disk, and now
-and then moves the log into the database file.
+transaction on the thread, is slow just when it matters: the driver gives up the interpreter's lock in each step and
+must get it back, which takes milliseconds while the loop is busy (see `disk_thread`), for each row of a batch. Writing
+a row is work in memory alone (some microseconds; nothing is spilled to disk before the commit). A commit waits for the
+disk, and now and then moves the log into the database file.
 
-One transaction is under way at a time. Between the first row and the start of the commit nothing is awaited, and a commit that
-has started ends on its own thread, whoever stops waiting for it: a transaction is never left open. What arrives meanwhile
-waits, and goes into the next.
+One transaction is under way at a time. Between the first row and the start of the commit nothing is awaited, and a
+commit that has started ends on its own thread, whoever stops waiting for it: a transaction is never left open. What
+arrives meanwhile waits, and goes into the next.
 
-Reads have a connection of their own, which sees what is committed. They run on the loop too: they take some microseconds a
-key, and an answer from a thread a hundred.
+Reads have a connection of their own, which sees what is committed. They run on the loop too: they take some
+microseconds a key, and an answer from a thread a hundred.
 """
 
 from __future__ import annotations

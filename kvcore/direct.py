@@ -1,0 +1,98 @@
+"""Writing to the store without a queue: because there is none, or because it is down.
+
+Apply → refresh the cache → answer. The store may answer too late, or fail in a way that leaves open whether it has
+applied a write, or still will, behind the cache's back: an entry that a reader filled meanwhile would then stay, older
+than what the store holds. So writes of unknown outcome are not forgotten when their clients have been told. They are
+applied again, which the versions make harmless, until the store says what it has, and then the cache is refreshed.
+Until then further direct writes are refused, with nothing done: the store is not well, and what is unsettled stays
+bounded. What remains is the crash of this process in between; see docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from kvcore.applying import Apply, Lifetimes, Write, apply_all, refreshes
+from kvcore.backends import Refresh
+from kvcore.errors import CircuitOpenError, UnavailableError
+from kvcore.metrics import Metrics
+from kvcore.model import Mutation, Outcome, Verdict
+
+__all__ = ("DirectWrites",)
+
+logger = logging.getLogger(__name__)
+
+_PAUSE_S: Final = 0.05
+
+
+class DirectWrites:
+    """Applies writes to the store and refreshes the cache, and settles later what is unknown at first."""
+
+    def __init__(
+        self,
+        *,
+        apply: Apply,
+        refresh: Callable[[Sequence[Refresh]], Awaitable[Any]],
+        lifetimes: Lifetimes,
+        metrics: Metrics,
+        applied: Callable[[Sequence[Mutation]], None],
+    ) -> None:
+        self._apply = apply
+        self._refresh = refresh
+        self._lifetimes = lifetimes
+        self._metrics = metrics
+        self._applied = applied
+        self._unsettled: list[Sequence[Write]] = []
+        self._settling: asyncio.Task[None] | None = None
+
+    async def apply(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        """Apply writes and bring the cache in step; return one outcome for each.
+
+        Raises:
+            UnavailableError: with outcome "unknown" if any may have been applied, or may still be.
+        """
+        if self._unsettled:
+            raise CircuitOpenError("the store has not said yet what became of earlier writes")
+        try:
+            return await self._applied_and_refreshed(writes)
+        except UnavailableError as error:
+            if error.outcome == "unknown":
+                self._settle_later(writes)
+            raise
+
+    async def aclose(self) -> None:
+        """Stop settling."""
+        if self._settling is not None:
+            self._settling.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._settling
+
+    async def _applied_and_refreshed(self, writes: Sequence[Write]) -> Sequence[Outcome]:
+        mutations = [write.mutation for write in writes]
+        outcomes = await apply_all(self._apply, mutations)
+        missed = refreshes(writes, outcomes, self._lifetimes)
+        try:
+            await self._refresh(missed)
+        except UnavailableError as error:
+            # The entries that this leaves behind, if any, end with their lifetime: "the one window" in
+            # docs/guarantees.md.
+            logger.warning("%d keys written directly could not be refreshed in the cache: %s", len(missed), error)
+        self._metrics.count(outcomes)
+        self._applied([m for m, outcome in zip(mutations, outcomes, strict=True) if outcome.verdict is Verdict.APPLIED])
+        return outcomes
+
+    def _settle_later(self, writes: Sequence[Write]) -> None:
+        self._unsettled.append(writes)
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle(), name="settle direct writes")
+
+    async def _settle(self) -> None:
+        while self._unsettled:
+            await asyncio.sleep(_PAUSE_S)
+            with suppress(UnavailableError):
+                await self._applied_and_refreshed(self._unsettled[0])
+                del self._unsettled[0]

@@ -1,0 +1,238 @@
+"""The read and the write path, step by step."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from kvcore.errors import (
+    ConditionFailedError,
+    InvalidKeyError,
+    KeyTooLongError,
+    RejectedError,
+    RequestError,
+    ValueTooLargeError,
+    VersionNotReachedError,
+)
+from kvcore.model import PRESENT, ZERO, Version
+from kvcore.slots import Lease
+from tests.unit.core.stage import Stage, fate_of
+
+
+async def test_a_thousand_readers_of_one_missing_key_cost_the_store_two_reads_at_most() -> None:
+    """Readers that come at the same time are joined, so a key that becomes hot does not become a flood."""
+    stage = Stage()
+    found = await asyncio.gather(*(stage.service.get("missing") for _ in range(1000)))
+    assert all(one.entry is None for one in found)
+    assert stage.store.faults.calls["get"] <= 2
+
+
+async def test_a_missing_key_is_remembered_for_a_short_time() -> None:
+    """The next reader of a key that does not exist does not ask the store; some time later one does."""
+    stage = Stage()
+    await stage.service.get("missing")
+    assert (await stage.service.get("missing")).cache == "hit"
+    await asyncio.sleep(stage.settings.cache.missing_ttl_s)
+    assert (await stage.service.get("missing")).cache == "miss"
+
+
+async def test_nobody_reads_what_the_queue_has_not_confirmed() -> None:
+    """Until the confirm is there the cache shows the value before."""
+    stage = Stage()
+    await stage.service.put("key", b"old")
+    stage.queue.faults.planned.append("hang")
+    writing = asyncio.ensure_future(fate_of(stage.service.put("key", b"new")))
+    await asyncio.sleep(0.01)
+    found = await stage.service.get("key")
+    assert found.entry is not None
+    assert found.entry.value == b"old"
+    await writing
+
+
+async def test_an_accepted_write_is_read_before_the_worker_has_seen_it() -> None:
+    """The cache shows what was accepted, for as long as it may take until the store has it."""
+    stage = Stage()
+    written = await stage.service.put("key", b"value", ack="accepted")
+    assert not written.stored
+    await asyncio.sleep(stage.settings.cache.ttl_s + 1)
+    found = await stage.service.get("key", min_version=written.version)
+    assert found.entry is not None
+    assert found.entry.value == b"value"
+
+
+async def test_a_fill_that_comes_too_late_is_left_out() -> None:
+    """A reader whose lease was taken away meanwhile leaves the cache alone."""
+    stage = Stage()
+    stage.store.faults.planned.append(None)
+    reading = asyncio.ensure_future(stage.service.get("key"))
+    while not isinstance(stage.cache.slot("key"), Lease):
+        await asyncio.sleep(0)
+    stage.cache.slots["key"] = (Lease("somebody else"), 1 << 60)
+    await reading
+    assert stage.cache.slot("key") == Lease("somebody else")
+
+
+async def test_only_the_holder_of_the_lease_fills() -> None:
+    """A reader that was not granted the lease does not even try."""
+    stage = Stage()
+    stage.cache.slots["key"] = (Lease("somebody else"), 1 << 60)
+    await stage.service.get("key")
+    assert not stage.cache.faults.calls["install"]
+
+
+async def test_min_version_waits_for_the_worker() -> None:
+    """A read that must see a write waits until the store has it, and never answers anything older."""
+    stage = Stage()
+    written = await stage.service.put("key", b"value")
+    stage.cache.slots.clear()
+    with pytest.raises(VersionNotReachedError):
+        await stage.service.get("key", min_version=written.version, wait_s=0.5)
+    async with stage.working():
+        found = await stage.service.get("key", min_version=written.version, wait_s=5)
+    assert found.entry is not None
+    assert found.entry.version == written.version
+
+
+async def test_min_version_is_not_satisfied_by_an_older_entry_in_the_cache() -> None:
+    """A stale hit is no hit."""
+    stage = Stage(with_queue=False)
+    old = await stage.service.put("key", b"old")
+    stale = stage.cache.slots["key"]
+    new = await stage.service.put("key", b"new")
+    stage.cache.slots["key"] = stale
+    found = await stage.service.get("key", min_version=new.version)
+    assert found.cache == "stale"
+    assert found.entry is not None
+    assert found.entry.version == new.version > old.version
+
+
+async def test_a_min_version_from_the_future_is_refused() -> None:
+    """No node can have given it, so waiting for it would be in vain."""
+    with pytest.raises(RequestError):
+        await Stage().service.get("key", min_version=Version("f" * 24))
+
+
+async def test_a_write_is_newer_than_what_a_node_with_a_fast_clock_has_written() -> None:
+    """The slot shows the version to go above, so a slow clock does not lose a write."""
+    stage = Stage()
+    fast = stage.node(ahead_ms=30_000)
+    first = await fast.put("key", b"first")
+    second = await stage.service.put("key", b"second")
+    assert second.version > first.version
+    async with stage.working():
+        await stage.drained()
+    assert stage.store.entries["key"].value == b"second"
+
+
+async def test_a_direct_write_goes_above_a_version_that_only_the_store_knows() -> None:
+    """Where the cache has forgotten the newer version, the write is stamped anew and not lost."""
+    stage = Stage(with_queue=False)
+    await stage.node(ahead_ms=30_000).put("key", b"first")
+    stage.cache.slots.clear()
+    await stage.service.put("key", b"second")
+    assert stage.store.entries["key"].value == b"second"
+
+
+async def test_of_many_conditional_writes_on_one_version_one_wins() -> None:
+    """Compare and set: one of fifty is stored, and the others learn which version there is."""
+    stage = Stage()
+    async with stage.working():
+        first = await stage.service.put("key", b"0", ack="stored")
+        writes = (stage.service.put("key", str(i).encode(), expected=first.version) for i in range(1, 51))
+        results = await asyncio.gather(*writes, return_exceptions=True)
+    failed = [result for result in results if isinstance(result, ConditionFailedError)]
+    assert len(failed) == 49
+    assert {error.version for error in failed} == {stage.store.entries["key"].version}
+
+
+@pytest.mark.parametrize(
+    ("before", "expected", "succeeds"),
+    [(None, ZERO, True), (None, PRESENT, False), (b"value", ZERO, False), (b"value", PRESENT, True)],
+)
+@pytest.mark.parametrize("with_queue", [True, False])
+async def test_conditions_on_existence(
+    with_queue: bool, before: bytes | None, expected: Version, succeeds: bool
+) -> None:
+    """`ZERO` wants a key that does not exist, `PRESENT` one that does."""
+    stage = Stage(with_queue=with_queue)
+    async with stage.working():
+        if before is not None:
+            await stage.service.put("key", before, ack="stored")
+        if succeeds:
+            assert (await stage.service.put("key", b"new", expected=expected)).stored
+        else:
+            with pytest.raises(ConditionFailedError):
+                await stage.service.put("key", b"new", expected=expected)
+
+
+async def test_a_condition_on_an_accepted_write_waits_for_the_worker() -> None:
+    """A client that read an accepted version may build on it, though the store does not have it yet."""
+    stage = Stage()
+    first = await stage.service.put("key", b"first", ack="accepted")
+    stage.queue.faults.planned.append("before")  # the condition reaches the store before the write that it is about
+    writing = asyncio.ensure_future(stage.service.put("key", b"second", expected=first.version))
+    await asyncio.sleep(0.05)
+    async with stage.working():
+        assert (await writing).stored
+    assert stage.store.entries["key"].value == b"second"
+
+
+async def test_an_expired_key_reads_as_missing_at_once() -> None:
+    """Whatever is kept of it, from that millisecond on nobody sees it."""
+    stage = Stage(with_queue=False)
+    await stage.service.put("key", b"value", ttl_s=2)
+    await asyncio.sleep(1.9)
+    assert (await stage.service.get("key")).entry is not None
+    await asyncio.sleep(0.1)
+    assert (await stage.service.get("key")).entry is None
+    assert (await stage.service.get("key", from_store=True)).entry is None
+
+
+async def test_a_write_that_the_store_rejects_says_so() -> None:
+    """The reason of the store reaches whoever waits for it."""
+    stage = Stage()
+    stage.store.poison.add(b"poison")
+    async with stage.working():
+        with pytest.raises(RejectedError, match="poison"):
+            await stage.service.put("key", b"poison", ack="stored")
+
+
+@pytest.mark.parametrize(
+    ("key", "error"),
+    [("", InvalidKeyError), ("a\0b", InvalidKeyError), ("\ud800", InvalidKeyError), ("a" * 65_537, KeyTooLongError),
+     ("\u20ac" * 21_846, KeyTooLongError)],
+    ids=["empty", "NUL", "half a surrogate", "long", "long in UTF-8"],
+)  # fmt: skip
+async def test_a_key_that_cannot_be_one_is_refused(key: str, error: type[Exception]) -> None:
+    """It is refused on every path before any tier is asked."""
+    stage = Stage()
+    for asked in (stage.service.get(key), stage.service.put(key, b""), stage.service.delete(key)):
+        with pytest.raises(error):
+            await asked
+    assert not stage.cache.faults.calls + stage.store.faults.calls + stage.queue.faults.calls
+
+
+async def test_the_longest_key_and_the_largest_value_are_taken() -> None:
+    """The limits themselves are within the limits; one more byte is not."""
+    stage = Stage(with_queue=False)
+    largest = stage.service.limits.max_value_bytes
+    await stage.service.put("k" * 65_536, b"x" * largest)
+    with pytest.raises(ValueTooLargeError) as refused:
+        await stage.service.put("key", b"x" * (largest + 1))
+    assert refused.value.limit_bytes == largest
+
+
+@pytest.mark.parametrize("ttl_s", [0, -1, 10**12])
+async def test_a_lifetime_that_makes_no_sense_is_refused(ttl_s: int) -> None:
+    """A ttl is at least a second, and at most a century."""
+    with pytest.raises(RequestError):
+        await Stage().service.put("key", b"value", ttl_s=ttl_s)
+
+
+async def test_deleting_what_is_not_there_succeeds() -> None:
+    """A delete is idempotent, and gives a version of its own each time."""
+    stage = Stage(with_queue=False)
+    first, second = await stage.service.delete("key"), await stage.service.delete("key")
+    assert second.version > first.version
+    assert (await stage.service.get("key")).entry is None

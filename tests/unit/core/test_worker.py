@@ -1,0 +1,155 @@
+"""The worker: nothing is settled before the store has it and the cache knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from kvcore.backends import Message
+from kvcore.errors import UnavailableError
+from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version
+from tests.unit.core.fakes import FakeDelivery, Fault
+from tests.unit.core.stage import Stage
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(600):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", ["before", "after", "hang", "bug"])
+async def test_a_worker_holds_what_it_has_while_the_store_is_down(way: Fault) -> None:
+    """The queue is the buffer: nothing is settled, lost or given back, and all is applied when the store is back."""
+    stage = Stage()
+    stage.fail(store=way)
+    for i in range(10):
+        await stage.service.put(str(i), b"value")
+    async with stage.working():
+        await until(lambda: stage.store.faults.calls["apply"] > 1)
+        assert stage.queue.in_hand["writes"] == 10
+        assert not stage.queue.faults.calls["settle"]
+        stage.heal()
+        await stage.drained()
+    assert len(stage.store.entries) == 10
+
+
+@pytest.mark.parametrize("way", ["before", "hang", "bug"])
+async def test_refreshes_are_put_off_while_the_cache_is_down(way: Fault) -> None:
+    """The writes go on, and what the cache has missed is delivered when it is back."""
+    stage = Stage()
+    old = await stage.service.put("key", b"old")
+    async with stage.working():
+        await stage.drained()
+        stage.fail(cache=way)
+        await stage.service.put("key", b"new", ack="stored")
+        await until(lambda: not stage.queue.in_hand["writes"])
+        slot = stage.cache.slot("key")
+        assert isinstance(slot, Entry)
+        assert slot.version == old.version
+        stage.heal()
+        await stage.drained()
+    assert stage.cache.slot("key") is None
+
+
+async def test_a_poisonous_mutation_is_rejected_alone() -> None:
+    """What the store refuses goes to the dead letters with its reason; the others of its batch are applied."""
+    stage = Stage()
+    stage.store.poison.add(b"poison")
+    await stage.service.put("a", b"good")
+    await stage.service.put("b", b"poison")
+    await stage.service.put("c", b"good")
+    async with stage.working():
+        await stage.drained()
+    assert set(stage.store.entries) == {"a", "c"}
+    assert [(mutation.key, reason) for mutation, reason in stage.queue.dead] == [("b", "poison")]
+    assert stage.cache.slot("b") is None
+
+
+async def test_a_worker_that_is_stopped_finishes_what_it_has_in_hand() -> None:
+    """Stopping in the middle of a delivery costs no redelivery."""
+    stage = Stage()
+    await stage.service.put("key", b"value")
+    async with stage.working() as worker:
+        stage.fail(store="before")
+        await until(lambda: stage.store.faults.calls["apply"])
+        worker.cancel()
+        await asyncio.sleep(0.01)
+        stage.heal()
+        await asyncio.wait([worker])
+        assert worker.cancelled()
+    assert stage.queue.is_empty
+    assert stage.store.entries["key"].value == b"value"
+
+
+async def test_a_worker_that_cannot_finish_gives_back_what_it_has_in_hand() -> None:
+    """A stopped worker waits no longer than its drain time; what it had is delivered again."""
+    stage = Stage()
+    await stage.service.put("key", b"value")
+    stage.fail(store="before")
+    async with stage.working() as worker:
+        await until(lambda: stage.store.faults.calls["apply"])
+        began = asyncio.get_running_loop().time()
+        worker.cancel()
+        await asyncio.wait([worker])
+        assert asyncio.get_running_loop().time() - began == pytest.approx(stage.settings.worker.drain_s, abs=0.1)
+    (message,) = stage.queue.waiting["writes"]
+    assert message.redelivered
+
+
+@pytest.mark.parametrize(("redelivered", "verdict"), [(False, Verdict.CONFLICT), (True, Verdict.UNKNOWN)])
+async def test_a_redelivered_conflict_is_answered_as_unknown(redelivered: bool, verdict: Verdict) -> None:
+    """The first delivery may have been applied before something newer came: then it would be wrong to say that it failed."""
+    stage = Stage()
+    await stage.service.put("key", b"newer", ack="accepted")
+    async with stage.working():
+        await stage.drained()
+        mutation = Mutation("key", Entry(Version("f" * 24), b"mine"), expected=ZERO)
+        settled: list[Outcome] = []
+
+        class Delivery(FakeDelivery):
+            async def settle(self, outcomes: Sequence[Outcome]) -> None:
+                settled.extend(outcomes)
+
+        worker = stage.worker()
+        await worker._handle_writes(Delivery(stage.queue, [Message(mutation, redelivered)]))
+    assert [outcome.verdict for outcome in settled] == [verdict]
+
+
+async def test_a_worker_comes_back_after_the_queue_was_lost() -> None:
+    """A lost connection to the queue is retried for ever."""
+    stage = Stage()
+    async with stage.working():
+        stage.queue.faults.planned.extend(["after", "after", "before"])
+        with pytest.raises(UnavailableError):
+            await stage.queue.publish("writes", [Mutation("key", Entry(Version("1".zfill(24)), b"value"))])
+        await stage.drained()
+    assert "key" in stage.store.entries
+
+
+async def test_a_worker_survives_a_bug_in_the_queues_backend() -> None:
+    """What the contract does not allow costs a redelivery, and not the worker."""
+    stage = Stage()
+    await stage.service.put("key", b"value")
+    stage.queue.faults.always = "bug"
+    async with stage.working() as worker:
+        await until(lambda: stage.queue.faults.calls["take"] > 1)
+        stage.heal()
+        await stage.drained()
+        assert not worker.done()
+    assert "key" in stage.store.entries
+
+
+async def test_what_was_applied_is_told_to_the_observers() -> None:
+    """Plugins that follow the writes see what was applied, and nothing that was refused."""
+    stage = Stage()
+    stage.store.poison.add(b"poison")
+    await stage.service.put("a", b"good")
+    await stage.service.put("b", b"poison")
+    seen: list[Mutation] = []
+    async with stage.working(applied=seen.extend):
+        await stage.drained()
+    assert [mutation.key for mutation in seen] == ["a"]
