@@ -255,7 +255,9 @@ def resolve(
         values |= layer
     tree: dict[str, Any] = {}
     for path, value in values.items():
-        _put(tree, path, _checked(schema, path, value))
+        checked = _checked(schema, path, value)
+        if checked != {}:
+            _put(tree, path, checked)
     resolved = _build(plugins, tree, {".".join(path): value.source for path, value in values.items()})
     _refuse_combinations(plugins, resolved)
     return resolved
@@ -311,6 +313,8 @@ def _checked(schema: dict[str, Any], path: Where, value: Value) -> Any:
         node = node[name]
     dotted = ".".join(path)
     if isinstance(node, dict):
+        if value.raw == {}:
+            return {}
         raise SettingsError(f"{dotted}: this is a table, with {_named(node)}; got {value.raw!r} (from {value.source})")
     try:
         if value.text and not _takes_text(node.type) and value.raw[:1] in ("[", "{"):
@@ -372,7 +376,7 @@ def _toml_values(text: str, source: str) -> dict[Where, Value]:
 
 def _leaves(path: Where, tree: Mapping[str, Any]) -> Iterator[tuple[Where, Any]]:
     for name, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from _leaves((*path, name), value)
         else:
             yield (*path, name), value

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -49,6 +50,8 @@ class Worker:
         self._metrics = metrics
         self._applied = applied
         deadline_s = settings.worker.deadline_s
+        self._deadline_s = deadline_s
+        self._publish = queue.guarded(partial(queue.backend.publish, "refreshes"), deadline_s=deadline_s)
         self._apply = store.guarded(store.backend.apply, deadline_s=deadline_s)
         self._refresh = cache.guarded(cache.backend.refresh, deadline_s=deadline_s)
 
@@ -111,13 +114,13 @@ class Worker:
         except UnavailableError as error:
             logger.warning("%d refreshes put off until the cache is back: %s", len(missed), error)
             put_off = [Mutation(refresh.key, Entry(refresh.version)) for refresh in missed]
-            await self._until_available(lambda: self._queue.publish("refreshes", put_off), "putting off refreshes")
+            await self._until_available(lambda: self._publish(put_off), "putting off refreshes")
         self._metrics.count(outcomes)
         for outcome in outcomes:
             if outcome.verdict is Verdict.REJECTED:
                 logger.error("the store refuses a mutation: %s", outcome.reason)
         self._applied([m for m, outcome in zip(mutations, outcomes, strict=True) if outcome.verdict is Verdict.APPLIED])
-        await delivery.settle(outcomes)
+        await self._settle(delivery, outcomes)
 
     async def _handle_refreshes(self, delivery: Delivery) -> None:
         """Drop what the cache holds below the versions named; whoever reads next fills it from the store."""
@@ -126,7 +129,15 @@ class Worker:
             for message in delivery.messages
         ]
         await self._until_available(lambda: self._refresh(missed), "refreshing the cache")
-        await delivery.settle([Outcome(Verdict.APPLIED, refresh.version) for refresh in missed])
+        await self._settle(delivery, [Outcome(Verdict.APPLIED, refresh.version) for refresh in missed])
+
+    async def _settle(self, delivery: Delivery, outcomes: Sequence[Outcome]) -> None:
+        """End a delivery, within the deadline: what was not settled comes again, which is better than to wait for ever."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await delivery.settle(outcomes)
+        except TimeoutError:
+            raise UnavailableError(f"the queue did not settle a delivery within {self._deadline_s:g} s") from None
 
 
 def _as_answered(message: Message, outcome: Outcome) -> Outcome:

@@ -8,7 +8,6 @@ import pytest
 
 from kvcore.errors import UnavailableError
 from kvcore.model import PRESENT
-from kvcore.testing import eventually
 from tests.unit.core.fakes import Fault
 from tests.unit.core.stage import Stage, fate_of
 

@@ -65,6 +65,7 @@ def test_the_profile_is_chosen_by_the_highest_layer(
 REFUSED = {
     "unknown name": ("[http]\nprot = 1", {}, {}, ["http.prot", "did you mean 'port'", "given.toml"]),
     "unknown table": ("[htp]\nport = 1", {}, {}, ["htp", "did you mean 'http'", "given.toml"]),
+    "unknown table with nothing in it": ("[htp]", {}, {}, ["htp", "did you mean 'http'", "given.toml"]),
     "unknown, nothing like it": ("[clock]\nxyz = 1", {}, {}, ["clock.xyz", "max_ahead_s", "given.toml"]),
     "unknown in the environment": ("", {"KVCORE_HTTP__PROT": "1"}, {}, ["http.prot", "KVCORE_HTTP__PROT"]),
     "unknown flag": ("", {}, {"http.prot": "1"}, ["http.prot", "flag for http.prot"]),

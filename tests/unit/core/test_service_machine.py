@@ -372,5 +372,5 @@ class ServiceMachine(RuleBasedStateMachine):
         return do()
 
 
-ServiceMachine.TestCase.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
+ServiceMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 test_the_service_keeps_its_promises_whatever_fails = pytest.mark.filterwarnings("default")(ServiceMachine.TestCase)

@@ -130,6 +130,22 @@ async def test_a_worker_comes_back_after_the_queue_was_lost() -> None:
     assert "key" in stage.store.entries
 
 
+@pytest.mark.parametrize("step", ["settle", "publish"])
+async def test_a_worker_does_not_wait_for_ever_for_the_queue(step: str) -> None:
+    """A queue that hangs while a delivery is settled, or a refresh put off, is left; the delivery comes again and ends."""
+    stage = Stage()
+    await stage.service.put("key", b"value")
+    if step == "publish":
+        stage.fail(cache="before")
+    stage.queue.faults.planned.extend([None, "hang"])
+    async with stage.working():
+        await until(lambda: not stage.queue.faults.planned)
+        await until(lambda: stage.queue.in_hand["writes"] == 0 and not stage.queue.waiting["writes"])
+        stage.heal()
+        await stage.drained()
+    assert stage.store.entries["key"].value == b"value"
+
+
 async def test_a_worker_survives_a_bug_in_the_queues_backend() -> None:
     """What the contract does not allow costs a redelivery, and not the worker."""
     stage = Stage()
