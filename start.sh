@@ -15,17 +15,25 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 venv=$here/.venv
 stamp=$venv/installed
 # What was installed, and where from; the code itself is read from this folder and needs no new installation.
-wanted=$(cd "$here" && echo "$here" && cksum pyproject.toml plugins/cache_memory/pyproject.toml plugins/store_sqlite/pyproject.toml)
+wanted=$(cd "$here" && echo "$here" && cksum pyproject.toml plugins/*/pyproject.toml)
 
-if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || ! "$venv/bin/python" -c 'import kvcore' 2>/dev/null; then
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || ! "$venv/bin/python" -P -c 'import kvcore' 2>/dev/null; then
     python=$(find_python) || exit 1
     echo "start.sh: installing into $venv, which takes about a minute" >&2
     rm -f "$stamp" 2>/dev/null || fail "cannot write to $here"
     ensure_venv "$venv" "$python"
     (cd "$here" && "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        -e '.[embedded]' -e plugins/cache_memory -e plugins/store_sqlite >&2) || fail "the installation failed, see above"
+        -e '.[embedded,memory]' -e plugins/cache_memory -e plugins/queue_memory -e plugins/store_memory \
+        -e plugins/store_sqlite >&2) || fail "the installation failed, see above"
     echo "$wanted" >"$stamp"
 fi
 
-export KVCORE_STORE__SQLITE__PATH="${KVCORE_STORE__SQLITE__PATH:-$here/data/kvcore.db}"
-exec "$venv/bin/python" -m kvcore.cli serve "$@"
+# The data stay beside this file wherever it is started from, unless somebody has said where they are.
+if [ -z "${KVCORE_STORE__SQLITE__PATH:-}${KVCORE_CONFIG:-}" ] && [ ! -e kvcore.toml ]; then
+    case " $*" in
+    *" --config"*) ;;
+    *) export KVCORE_STORE__SQLITE__PATH="$here/data/kvcore.db" ;;
+    esac
+fi
+# -P: a folder that this is started in may hold modules of its own, which must not be taken for kvcore's.
+exec "$venv/bin/python" -P -m kvcore.cli serve "$@"

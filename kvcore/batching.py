@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -24,10 +25,11 @@ Result = TypeVar("Result")
 class _Waiting(Generic[Item, Result]):
     """One item of a coming bulk call, and those who wait for its result."""
 
-    __slots__ = ("futures", "item")
+    __slots__ = ("futures", "item", "weight")
 
-    def __init__(self, item: Item) -> None:
+    def __init__(self, item: Item, weight: int) -> None:
         self.item = item
+        self.weight = weight
         self.futures: list[asyncio.Future[Result]] = []
 
 
@@ -53,6 +55,7 @@ class Batcher(Generic[Item, Result]):
         batch: int,
         waiting: int,
         batch_bytes: int = 0,
+        waiting_bytes: float = math.inf,
         weigh: Callable[[Item], int] | None = None,
         joined: bool = False,
         observe: Callable[[int], None] | None = None,
@@ -62,12 +65,14 @@ class Batcher(Generic[Item, Result]):
         self._in_flight = in_flight
         self._batch = batch
         self._bound = waiting
+        self._bound_bytes = waiting_bytes
         self._batch_bytes = batch_bytes
         self._weigh = weigh
         self._index: dict[Hashable, _Waiting[Item, Result]] | None = {} if joined else None
         self._observe = observe
         self._waiting: list[_Waiting[Item, Result]] = []
         self._count = 0
+        self._bytes = 0
         self._running: set[asyncio.Task[None]] = set()
         self._arranged = False
 
@@ -77,15 +82,16 @@ class Batcher(Generic[Item, Result]):
         Raises:
             OverloadedError: too many are waiting; this item was not asked and never will be.
         """
-        if self._count >= self._bound:
+        if self._count >= self._bound or self._bytes >= self._bound_bytes:
             raise OverloadedError(f"too many requests wait for {self._name}: try again")
         loop = asyncio.get_running_loop()
         waiting: _Waiting[Item, Result] | None = None
         if self._index is not None:
             waiting = self._index.get(item)
         if waiting is None:
-            waiting = _Waiting(item)
+            waiting = _Waiting(item, self._weigh(item) if self._weigh is not None else 0)
             self._waiting.append(waiting)
+            self._bytes += waiting.weight
             if self._index is not None:
                 self._index[item] = waiting
         future: asyncio.Future[Result] = loop.create_future()
@@ -108,7 +114,7 @@ class Batcher(Generic[Item, Result]):
     def _start(self, before: int) -> None:
         """Begin bulk calls, unless more items have come since the turn of the loop in which `before` were waiting."""
         waiting = len(self._waiting)
-        if before < waiting < self._batch:
+        if before < waiting < self._batch and self._bytes <= self._batch_bytes:
             asyncio.get_running_loop().call_soon(self._start, waiting)
             return
         self._arranged = False
@@ -132,9 +138,8 @@ class Batcher(Generic[Item, Result]):
                 seen += 1
                 self._forget(waiting)
                 continue
-            if self._weigh is not None:
-                weight += self._weigh(waiting.item)
-            if len(taken) == self._batch or (taken and self._weigh is not None and weight > self._batch_bytes):
+            weight += waiting.weight
+            if len(taken) == self._batch or (taken and weight > self._batch_bytes):
                 break
             seen += 1
             self._forget(waiting)
@@ -144,6 +149,7 @@ class Batcher(Generic[Item, Result]):
 
     def _forget(self, waiting: _Waiting[Item, Result]) -> None:
         self._count -= len(waiting.futures)
+        self._bytes -= waiting.weight
         if self._index is not None:
             del self._index[waiting.item]
 

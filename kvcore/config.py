@@ -51,7 +51,9 @@ DEFAULT_PROFILE: Final = "embedded"
 PROFILES: Final = ("memory", "embedded", "production")
 NO_QUEUE: Final = "none"
 
-Seconds = Annotated[float, Meta(gt=0)]
+_LONGEST_S: Final = 100 * 366 * 86_400.0
+"""A hundred years. What is longer, infinity above all, overflows where times are counted in whole milliseconds."""
+Seconds = Annotated[float, Meta(gt=0, le=_LONGEST_S)]
 Count = Annotated[int, Meta(ge=1)]
 
 
@@ -105,6 +107,7 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         float,
         Meta(
             ge=0,
+            le=_LONGEST_S,
             description="After SIGTERM: how long the node says that it is not ready, and still serves, so that load balancers notice.",
         ),
     ] = 0.0
@@ -130,6 +133,9 @@ class TierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     waiting: Annotated[
         Count, Meta(description="Most items of one operation that wait for a bulk call; more are refused with 503.")
     ] = 10_000
+    waiting_bytes: Annotated[
+        Count, Meta(description="About the most bytes that wait for a bulk call; what comes then is refused with 503.")
+    ] = 64 << 20
 
 
 class CacheSettings(TierSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):

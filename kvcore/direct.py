@@ -2,16 +2,18 @@
 
 Apply → refresh the cache → answer. The store may answer too late, or fail in a way that leaves open whether it has
 applied a write, or still will, behind the cache's back: an entry that a reader filled meanwhile would then stay, older
-than what the store holds. So writes of unknown outcome are not forgotten when their clients have been told. They are
-applied again, which the versions make harmless, until the store says what it has, and then the cache is refreshed.
-Until then further direct writes are refused, with nothing done: the store is not well, and what is unsettled stays
-bounded. What remains is the crash of this process in between; see docs/guarantees.md.
+than what the store holds. So writes of unknown outcome are not forgotten when their clients have been told. Each is
+applied again, which its version makes harmless, until the store says what it has, and then the cache is refreshed. What
+waits for that is bounded in number, by refusing further direct writes with nothing done, and in time: a write that the
+store cannot take is given up, and whatever the cache has that is not newer is dropped. What remains is the end of this
+process in between; see docs/guarantees.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -26,7 +28,10 @@ __all__ = ("DirectWrites",)
 
 logger = logging.getLogger(__name__)
 
-_PAUSE_S: Final = 0.05
+_MOST_UNSETTLED: Final = 256
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 1.0
+_PATIENCE_S: Final = 30.0
 
 
 class DirectWrites:
@@ -46,7 +51,7 @@ class DirectWrites:
         self._lifetimes = lifetimes
         self._metrics = metrics
         self._applied = applied
-        self._unsettled: list[Sequence[Write]] = []
+        self._unsettled: deque[tuple[Write, float]] = deque()  # with the time at which it is given up
         self._settling: asyncio.Task[None] | None = None
 
     async def apply(self, writes: Sequence[Write]) -> Sequence[Outcome]:
@@ -55,7 +60,7 @@ class DirectWrites:
         Raises:
             UnavailableError: with outcome "unknown" if any may have been applied, or may still be.
         """
-        if self._unsettled:
+        if len(self._unsettled) >= _MOST_UNSETTLED:
             raise CircuitOpenError("the store has not said yet what became of earlier writes")
         try:
             return await self._applied_and_refreshed(writes)
@@ -86,13 +91,31 @@ class DirectWrites:
         return outcomes
 
     def _settle_later(self, writes: Sequence[Write]) -> None:
-        self._unsettled.append(writes)
+        until = asyncio.get_running_loop().time() + _PATIENCE_S
+        self._unsettled.extend((write, until) for write in writes)
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle(), name="settle direct writes")
 
     async def _settle(self) -> None:
+        pause_s = _FIRST_PAUSE_S
         while self._unsettled:
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            for _ in range(len(self._unsettled)):
+                write, until = self._unsettled[0]
+                settled = await self._is_settled(write, until)
+                self._unsettled.popleft()
+                if not settled:
+                    self._unsettled.append((write, until))  # the others are not made to wait for this one
+
+    async def _is_settled(self, write: Write, until: float) -> bool:
+        try:
+            await self._applied_and_refreshed([write])
+        except UnavailableError as error:
+            if asyncio.get_running_loop().time() < until:
+                return False
+            logger.error("gave up asking what became of version %s: %s", write.mutation.version, error)  # noqa: TRY400 - no fault of ours
+            refused = refreshes([write], [Outcome(Verdict.REJECTED)], self._lifetimes)
             with suppress(UnavailableError):
-                await self._applied_and_refreshed(self._unsettled[0])
-                del self._unsettled[0]
+                await self._refresh(refused)
+        return True

@@ -53,10 +53,21 @@ class Plugins:
             return self.factories[kind][name]
         except KeyError:
             there = ", ".join(sorted(self.factories[kind])) or "none"
-            message = f"there is no {kind} backend {name!r}; installed: {there}"
+            message = (
+                f"there is no {kind} backend {name!r}; installed: {there}; by convention kvcore-{kind}-{name} gives it"
+            )
             for broken in self.broken:
                 message += f". The plugin {broken.name!r} ({broken.distribution}) could not be loaded: {broken.reason}"
             raise PluginError(message) from None
+
+    def given(self, hook: str) -> list[Any]:
+        """Call a hook, and return what each plugin gives that gives anything.
+
+        Raises:
+            PluginError: a plugin fails; the message names it.
+        """
+        answers = map(_given, getattr(self.hook, hook).get_hookimpls())
+        return [answer for answer in answers if answer is not None]
 
 
 def load_plugins(points: Iterable[EntryPoint] | None = None, *, extra: Iterable[tuple[str, object]] = ()) -> Plugins:
@@ -90,7 +101,7 @@ def load_plugins(points: Iterable[EntryPoint] | None = None, *, extra: Iterable[
 def _by_name(kind: Kind, hook: Any) -> dict[str, Factory[Any]]:
     found: dict[str, Factory[Any]] = {}
     for implementation in hook.get_hookimpls():
-        for factory in _given(implementation):
+        for factory in _given(implementation) or ():
             if factory.name in found:
                 rivals = f"{found[factory.name].backend.__module__} and {factory.backend.__module__}"
                 raise PluginError(f"two plugins give a {kind} backend {factory.name!r}: {rivals}; remove one of them")
@@ -98,10 +109,11 @@ def _by_name(kind: Kind, hook: Any) -> dict[str, Factory[Any]]:
     return found
 
 
-def _given(implementation: pluggy.HookImpl) -> list[Factory[Any]]:
+def _given(implementation: pluggy.HookImpl) -> Any:
     try:
         given: Any = implementation.function()
-        return list(given or ())
+        # A generator fails only when it is run, so it is run here.
+        return given if given is None or callable(given) else list(given)
     except Exception as error:
         raise PluginError(
             f"the plugin {implementation.plugin_name!r} failed: {type(error).__name__}: {error}"

@@ -129,6 +129,7 @@ async def open_node(resolved: Resolved, plugins: Plugins, *, clock: HybridClock 
     """Open the tiers and what runs on them, yield the node, and close everything in reverse.
 
     Raises:
+        PluginError: a plugin fails to give its observer.
         SettingsError: a backend cannot work with its settings.
         UnavailableError: a backend cannot be opened now.
     """
@@ -156,6 +157,7 @@ async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Wor
     """Open the tiers and yield a worker, to be run.
 
     Raises:
+        PluginError: a plugin fails to give its observer.
         SettingsError: there is no queue, or a backend cannot work with its settings.
         UnavailableError: a backend cannot be opened now.
     """
@@ -191,7 +193,7 @@ async def _open_tiers(
 
 
 def _observers(plugins: Plugins) -> Callable[[Sequence[Mutation]], None]:
-    functions = plugins.hook.kvcore_applied()
+    functions: list[Callable[[Sequence[Mutation]], None]] = plugins.given("kvcore_applied")
 
     def applied(mutations: Sequence[Mutation]) -> None:
         for function in functions:
@@ -227,10 +229,10 @@ async def _purge(store: Tier[Store], resolved: Resolved, clock: HybridClock) -> 
     settings = resolved.settings.store
     purge = store.guarded(partial(store.backend.purge, limit=_PURGE_ROWS))
     while True:
-        await asyncio.sleep(settings.purge_interval_s)
         before = version_at(clock.now_ms() - int(settings.tombstone_retention_s * 1000))
         try:
             while await purge(before) == _PURGE_ROWS:
                 await asyncio.sleep(0.01)  # others write too
         except UnavailableError as error:
             logger.warning("could not purge: %s", error)
+        await asyncio.sleep(settings.purge_interval_s)

@@ -181,6 +181,9 @@ class KeyValueService:
                 entry = await (self._fill(key) if use == "miss" else self._stored(key))
         except TimeoutError:
             raise UnavailableError("the store did not answer in time", outcome="not-applied") from None
+        except UnavailableError as error:
+            error.outcome = "not-applied"  # a read changes nothing, whatever became of it
+            raise
         if entry.version < min_version:
             entry = await self._awaited(key, min_version, wait_s)
         return self._found(entry, use)
@@ -278,13 +281,13 @@ class KeyValueService:
                 pause_s = _FIRST_POLL_S
                 while True:
                     token = self._token()
-                    await self._reserve_for_writing(key, token, expected)
+                    seen = await self._reserve_for_writing(key, token, expected)
                     entry = Entry(self._clock.stamp(), value, media_type, expires_at_ms)
                     mutation = Mutation(key, entry, expected)
                     outcome = await self._log_or_apply(mutation, token, accept=accept)
                     if outcome is None:
                         return Written(entry.version, stored=False)
-                    if not self._must_repeat(mutation, outcome):
+                    if not self._must_repeat(mutation, outcome, seen):
                         return self._answer(mutation, outcome)
                     # The version seen is absorbed, and the write is stamped anew, above it.
                     self._clock.absorb(outcome.version)
@@ -295,19 +298,18 @@ class KeyValueService:
                 "the write got no answer in time; sending it again is safe", outcome="unknown"
             ) from None
 
-    def _must_repeat(self, mutation: Mutation, outcome: Outcome) -> bool:
-        """Tell whether the outcome is due to clocks or to lag, and not to what other writers did on purpose."""
-        expected = mutation.expected
+    def _must_repeat(self, mutation: Mutation, outcome: Outcome, seen: Version | None) -> bool:
+        """Tell whether the outcome is due to clocks or to lag, and not to what other writers did on purpose.
+
+        `seen` is the version that the cache had when the write began.
+        """
         if outcome.verdict is Verdict.SUPERSEDED:
             # A plain write that a later one of this very clock overtook was overwritten, as if it had come in time. A
             # version of another clock may be one that is ahead; and whether a condition held at the time cannot be told
             # any more.
-            return expected is not None or not self._clock.stamped(outcome.version)
-        if outcome.verdict is Verdict.CONFLICT and self._queue is not None:
-            # The expected version was accepted (somebody read it in the cache), and the store does not have it yet.
-            lagging = expected is not None and expected not in (ZERO, PRESENT) and outcome.version < expected
-            return lagging and not self._clock.is_ahead(Version(str(expected)))
-        return False
+            return mutation.expected is not None or not self._clock.stamped(outcome.version)
+        # The expected version was accepted, as the cache shows, and the store does not have it yet.
+        return outcome.verdict is Verdict.CONFLICT and mutation.expected == seen and outcome.version < mutation.version
 
     @staticmethod
     def _answer(mutation: Mutation, outcome: Outcome) -> Written:
@@ -322,21 +324,28 @@ class KeyValueService:
             raise UnavailableError("the write was repeated on its way and may have been applied and overwritten since")
         return Written(mutation.version, stored=True)
 
-    async def _reserve_for_writing(self, key: str, token: str, expected: Version | None) -> None:
-        """Announce a write to the cache, and learn from it which version is the newest."""
+    async def _reserve_for_writing(self, key: str, token: str, expected: Version | None) -> Version | None:
+        """Announce a write to the cache, and learn from it which version is the newest, if the cache has one.
+
+        Raises:
+            ConditionFailedError: it is newer than the version that is expected.
+        """
         try:
             slot: Reservation = await self._reserve(
                 Reserve(key, token, reader=False, lifetime_ms=self._lifetimes.lease_ms)
             )
         except UnavailableError:
-            return
+            return None
         if slot.version is None:
-            return
+            return None
         self._clock.absorb(slot.version)
         if expected is not None and expected not in (ZERO, PRESENT) and slot.version > expected:
+            entry = await self._cached(key)
             raise ConditionFailedError(
-                f"the key is not as the condition wants it: it is past version {expected}", version=slot.version
+                f"the key is not as the condition wants it: it is past version {expected}",
+                version=entry.version if entry is not None and entry.is_live(self._clock.now_ms()) else None,
             )
+        return slot.version
 
     async def _log_or_apply(self, mutation: Mutation, token: str, *, accept: bool) -> Outcome | None:
         """Send a mutation through the queue, or, when there is none or it is down, straight to the store.
@@ -363,11 +372,18 @@ class KeyValueService:
             if ambiguous:
                 error.outcome = "unknown"
             raise
-        if ambiguous and outcome.verdict is Verdict.CONFLICT:
+        if ambiguous and outcome.verdict in (Verdict.CONFLICT, Verdict.SUPERSEDED):
+            # A worker may have applied it before what is newer came. It must neither be called failed nor be stamped anew.
             return msgspec.structs.replace(outcome, verdict=Verdict.UNKNOWN)
         return outcome
 
     # --- small things -------------------------------------------------------------------------------------------------
+
+    async def _cached(self, key: str) -> Entry | None:
+        try:
+            return await self._read(key)
+        except UnavailableError:
+            return None
 
     async def _install_quietly(self, key: str, entry: Entry, token: str, lifetime_ms: int) -> None:
         try:

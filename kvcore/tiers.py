@@ -144,7 +144,7 @@ class Tier(Generic[B]):
                 self.breaker.abandoned()
                 raise
             except Exception as error:  # a fault of the backend, which must not take the node with it
-                self.breaker.failed()
+                self.breaker.abandoned()  # it has answered, and others need not be refused for it
                 logger.exception("%s raised what its contract does not allow", self.name)
                 raise UnavailableError(f"{self.name} failed: {type(error).__name__}") from error
             self.breaker.succeeded()
@@ -168,6 +168,7 @@ class Tier(Generic[B]):
             batch=self.settings.batch,
             waiting=self.settings.waiting,
             batch_bytes=self.settings.batch_bytes,
+            waiting_bytes=self.settings.waiting_bytes,
             weigh=weigh,
             joined=joined,
             observe=observe,

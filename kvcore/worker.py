@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from kvcore.applying import Lifetimes, Write, apply_all, refreshes
-from kvcore.backends import Cache, Channel, Delivery, Message, Queue, Refresh, Store
+from kvcore.backends import Cache, Channel, Delivery, Queue, Refresh, Store
 from kvcore.config import Settings
 from kvcore.errors import UnavailableError
 from kvcore.metrics import Metrics
@@ -106,21 +106,37 @@ class Worker:
     async def _handle_writes(self, delivery: Delivery) -> None:
         messages = delivery.messages
         mutations = [message.mutation for message in messages]
-        outcomes = await self._until_available(lambda: apply_all(self._apply, mutations), "applying")
-        outcomes = [_as_answered(message, outcome) for message, outcome in zip(messages, outcomes, strict=True)]
+        uncertain = False
+
+        async def apply() -> Sequence[Outcome]:
+            nonlocal uncertain
+            try:
+                return await apply_all(self._apply, mutations)
+            except UnavailableError as error:
+                uncertain = uncertain or error.outcome == "unknown"
+                raise
+
+        outcomes = await self._until_available(apply, "applying")
         missed = refreshes([Write(mutation) for mutation in mutations], outcomes, self._lifetimes)
-        try:
-            await self._refresh(missed)
-        except UnavailableError as error:
-            logger.warning("%d refreshes put off until the cache is back: %s", len(missed), error)
-            put_off = [Mutation(refresh.key, Entry(refresh.version)) for refresh in missed]
-            await self._until_available(lambda: self._publish(put_off), "putting off refreshes")
+        await self._until_available(lambda: self._refresh_or_put_off(missed), "telling the cache")
         self._metrics.count(outcomes)
         for outcome in outcomes:
             if outcome.verdict is Verdict.REJECTED:
                 logger.error("the store refuses a mutation: %s", outcome.reason)
         self._applied([m for m, outcome in zip(mutations, outcomes, strict=True) if outcome.verdict is Verdict.APPLIED])
-        await self._settle(delivery, outcomes)
+        answers = [
+            _as_answered(outcome, repeated=uncertain or message.redelivered)
+            for message, outcome in zip(messages, outcomes, strict=True)
+        ]
+        await self._settle(delivery, answers)
+
+    async def _refresh_or_put_off(self, missed: Sequence[Refresh]) -> None:
+        """Tell the cache now, or else later. Each try begins with the cache: a full queue must not wait for itself."""
+        try:
+            await self._refresh(missed)
+        except UnavailableError as error:
+            await self._publish([Mutation(refresh.key, Entry(refresh.version)) for refresh in missed])
+            logger.warning("%d refreshes put off until the cache is back: %s", len(missed), error)
 
     async def _handle_refreshes(self, delivery: Delivery) -> None:
         """Drop what the cache holds below the versions named; whoever reads next fills it from the store."""
@@ -140,8 +156,11 @@ class Worker:
             raise UnavailableError(f"the queue did not settle a delivery within {self._deadline_s:g} s") from None
 
 
-def _as_answered(message: Message, outcome: Outcome) -> Outcome:
-    """Admit that a repeated conditional mutation may have been applied the first time, before something newer came."""
-    if outcome.verdict is Verdict.CONFLICT and message.redelivered:
+def _as_answered(outcome: Outcome, *, repeated: bool) -> Outcome:
+    """Admit that a repeated mutation may have been applied the first time, before something newer came.
+
+    To say that its condition failed, or to let its writer stamp it anew, would then be wrong: it has had its effect.
+    """
+    if repeated and outcome.verdict in (Verdict.CONFLICT, Verdict.SUPERSEDED):
         return msgspec.structs.replace(outcome, verdict=Verdict.UNKNOWN)
     return outcome

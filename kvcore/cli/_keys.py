@@ -156,7 +156,7 @@ def _value(text: str, *, json_value: bool) -> Any:
             msgspec.json.decode(raw)
             return msgspec.Raw(raw)
         return raw.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         kind = "JSON" if json_value else "UTF-8"
         raise typer.BadParameter(f"this is not valid {kind}: {error}", param_hint="VALUE") from None
 

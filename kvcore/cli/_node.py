@@ -38,6 +38,7 @@ def serve(
     """
     options = {"http.host": host, "http.port": port, "worker.in_node": "true" if with_worker else None}
     resolved, plugins = read(profile, config, overrides, options)
+    log_to_stderr()
     from kvcore.http.server import serve as run
 
     run(resolved, plugins)
@@ -55,6 +56,7 @@ def worker(profile: Profile = None, config: ConfigFile = None, overrides: Overri
     """
     resolved, plugins = read(profile, config, overrides)
     refuse_without_shared_queue(resolved, plugins)
+    log_to_stderr()
     drain(resolved, plugins)
 
 
@@ -97,3 +99,10 @@ def drain(resolved: Resolved, plugins: Plugins) -> None:
 
     with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
+
+
+def log_to_stderr() -> None:
+    """Write what a running process has to say to stderr, one line each with time and level."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -36,7 +36,7 @@ def build_app(node: Node, plugins: Plugins) -> ASGIApp:
         PluginError: a plugin's path is taken.
     """
     own = [*kv_handlers(node.service), *health_handlers(node), *page_handlers()]
-    given = [handler for handlers in plugins.hook.kvcore_routes() for handler in handlers]
+    given = [handler for handlers in plugins.given("kvcore_routes") for handler in handlers]
     try:
         app = Litestar(
             [*own, *given],

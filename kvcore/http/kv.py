@@ -19,6 +19,7 @@ from kvcore.http.requests import (
     ReadQuery,
     WriteQuery,
     body_limit,
+    bypasses_cache,
     matches,
     parse_put,
     read_body,
@@ -115,7 +116,7 @@ def kv_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
             query.key,
             min_version=Version(query.min_version or ZERO),
             wait_s=query.wait / 1000,
-            from_store=(b"cache-control", b"no-cache") in headers,
+            from_store=bypasses_cache(headers),
         )
         status = (b"cache-status", _CACHE_STATUS[found.cache])
         entry = found.entry

@@ -25,6 +25,7 @@ __all__ = (
     "ReadQuery",
     "WriteQuery",
     "body_limit",
+    "bypasses_cache",
     "matches",
     "parse_put",
     "read_body",
@@ -191,15 +192,24 @@ def parse_put(body: bytes) -> PutData:
     """
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deep(body):
         raise InvalidRequestError(f"the body has more than {MAX_DEPTH} levels", problem="invalid-json")
+    if not body:
+        raise InvalidRequestError("the body is empty", problem="invalid-json")
     try:
         data = _PUT_BODY.decode(body).data
-        _ANYTHING.decode(data.value)
+        _parse_value(data.value)
         _ONCE.decode(body.decode())
     except msgspec.ValidationError as error:
         raise InvalidRequestError(f"in the body: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InvalidRequestError(f"the body is not valid JSON: {error}", problem="invalid-json") from None
     return data
+
+
+def _parse_value(value: msgspec.Raw) -> None:
+    try:
+        _ANYTHING.decode(value)
+    except msgspec.ValidationError as error:  # of any type, so it can only be a number that no double holds
+        raise InvalidRequestError(f"in the value: {error}", problem="invalid-json") from None
 
 
 def _is_deep(body: bytes) -> bool:
@@ -251,3 +261,11 @@ def matches(headers: RawHeaders, version: Version) -> bool:
             if text.strip() == "*" or version in _ETAG.findall(text):
                 return True
     return False
+
+
+def bypasses_cache(headers: RawHeaders) -> bool:
+    """Tell whether a read asks, by `Cache-Control: no-cache`, for what the store has."""
+    return any(
+        name == b"cache-control" and b"no-cache" in {part.strip() for part in value.lower().split(b",")}
+        for name, value in headers
+    )

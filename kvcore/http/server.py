@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -81,7 +82,7 @@ class NodeServer(uvicorn.Server):
         """Begin to drain; at a second signal, or for Ctrl-C, do not wait for load balancers to notice."""
         drain_s = 0.0 if sig == signal.SIGINT else self._node.settings.http.drain_s
         if self._stop_at is not None:
-            self.force_exit = self.should_exit
+            self.force_exit = True
             drain_s = 0.0
         self._node.phase = "draining"
         self._stop_at = time.monotonic() + drain_s
@@ -106,6 +107,8 @@ def _bound(settings: HttpSettings) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise SettingsError(f"http.host: this machine does not have the address {settings.host}") from None
         hint = "choose another one with --port or KVCORE_HTTP__PORT"
         raise SettingsError(
             f"http.port: cannot listen at {settings.host}:{settings.port}: {error.strerror}; {hint}"

@@ -230,7 +230,9 @@ def test_the_answer_says_where_it_came_from(client: httpx.Client, key: str) -> N
     get(client, key)
     answer = get(client, key)
     assert (answer.status_code, answer.headers["cache-status"]) == (404, "kvcore; hit")
-    assert get(client, key, headers={"Cache-Control": "no-cache"}).headers["cache-status"] == "kvcore; fwd=bypass"
+    for asked in ("no-cache", "No-Cache", "max-age=0, no-cache"):
+        assert get(client, key, headers={"Cache-Control": asked}).headers["cache-status"] == "kvcore; fwd=bypass"
+    assert get(client, key, headers={"Cache-Control": "no-store"}).headers["cache-status"] == "kvcore; hit"
 
 
 def test_a_request_id_is_kept_or_made(client: httpx.Client) -> None:

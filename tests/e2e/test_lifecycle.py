@@ -71,6 +71,20 @@ def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
     assert answers[0].json()["type"] == "/problems/version-not-reached"
 
 
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    """While a node drains, another signal ends it, whatever is under way."""
+    settings = {"store.sqlite.path": str(tmp_path / "kvcore.db"), "http.drain_s": "60", "http.shutdown_s": "60"}
+    with running_node(settings) as node, socket.create_connection(("127.0.0.1", node.port)) as slow:
+        slow.sendall(b"PUT /kv HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        while "kvcore_http_requests_in_progress 2.0" not in httpx.get(f"{node.url}/metrics").text:
+            pass
+        node.signal(signal.SIGTERM)
+        while httpx.get(f"{node.url}/health/ready").status_code == 200:
+            pass
+        node.signal(signal.SIGTERM)
+        assert node.wait(timeout_s=20) == 0
+
+
 def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
     """A port that something else listens on gives one line that names it, and no node."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import apsw
+import msgspec
 import typer
 
 from kvcore.errors import KvcoreError, SettingsError
@@ -21,49 +22,54 @@ __all__ = ("commands",)
 Database = Annotated[
     Path, typer.Option("--path", envvar="KVCORE_STORE__SQLITE__PATH", help="The database file: store.sqlite.path.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 _DEFAULT = Path(SqliteSettings().path)
 
 
 def commands() -> typer.Typer:
     """Return the group of commands "sqlite"."""
-    group = typer.Typer(name="sqlite", help="Look after the database file of the SQLite store.", no_args_is_help=True)
+    group = typer.Typer(
+        name="sqlite",
+        help="Look after the database file of the SQLite store.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
     group.command()(check)
     group.command()(backup)
     return group
 
 
-def check(path: Database = _DEFAULT) -> None:
+def check(path: Database = _DEFAULT, as_json: AsJson = False) -> None:
     """Read all of a database that no node is using, and say whether it is sound."""
-    with _failing(), locked(_existing(path)), _opened(path, apsw.SQLITE_OPEN_READWRITE) as connection:
+    with locked(_existing(path)), _opened(path, apsw.SQLITE_OPEN_READWRITE) as connection:
         faults = [fault for (fault,) in connection.execute("PRAGMA integrity_check") if fault != "ok"]
         if faults:
             raise KvcoreError("\n".join([f"{path} is damaged; restore a backup", *faults]))
         keys = connection.execute("SELECT count(*) FROM kv").get
-        typer.echo(f"{path} is sound; it holds {keys} keys, deleted ones that are still remembered included")
+    text = f"{path} is sound; it holds {keys} keys, deleted ones that are still remembered included"
+    _show({"path": str(path), "keys": keys}, text, as_json=as_json)
 
 
 def backup(
-    target: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")], path: Database = _DEFAULT
+    target: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")],
+    path: Database = _DEFAULT,
+    as_json: AsJson = False,
 ) -> None:
     """Write a compact copy of a database, as of now, while a node goes on using it."""
-    with _failing(), _opened(_existing(path), apsw.SQLITE_OPEN_READONLY) as connection, _made(target):
+    with _opened(_existing(path), apsw.SQLITE_OPEN_READONLY) as connection, _made(target):
         connection.execute("VACUUM INTO ?", (str(target),))
-    typer.echo(f"{target} holds {target.stat().st_size} bytes")
+    size = target.stat().st_size
+    _show({"path": str(target), "size_bytes": size}, f"{target} holds {size} bytes", as_json=as_json)
 
 
-@contextmanager
-def _failing() -> Iterator[None]:
-    try:
-        yield
-    except KvcoreError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
+def _show(document: dict[str, str | int], text: str, *, as_json: bool) -> None:
+    typer.echo(msgspec.json.encode(document).decode() if as_json else text)
 
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise SettingsError(f"{path}: there is no such database; name it with --path")
-    return path
+    return path.resolve()
 
 
 @contextmanager

@@ -35,6 +35,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         _refuse_useless(path)
+        path = path.resolve()  # a symbolic link to a database is that database, and has its lock
         with ExitStack() as stack:
             stack.enter_context(locked(path))
             with translating(lambda why: _refusal(path, why)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from kvcore.cli._app import app
 from kvcore.model import Entry, Mutation, Version
 from kvcore_store_sqlite import SqliteSettings, SqliteStore, kvcore_commands, open_sqlite
 
@@ -18,9 +20,8 @@ ENTRY = Entry(Version("1" * 24), b"value" * 1000)
 
 
 def run(*arguments: object) -> Result:
-    """Run `kvctl sqlite` with arguments."""
-    (group,) = kvcore_commands()
-    return CliRunner().invoke(group, [str(argument) for argument in arguments])
+    """Run `kvctl sqlite` with arguments, as a part of `kvctl`, which shows what is refused."""
+    return CliRunner().invoke(app, ["sqlite", *map(str, arguments)])
 
 
 async def fill(path: Path, count: int = 1) -> None:
@@ -42,6 +43,15 @@ async def test_check_says_that_a_database_is_sound(path: Path) -> None:
     result = run("check", "--path", path)
     assert (result.exit_code, result.stderr) == (0, "")
     assert "is sound; it holds 3 keys" in result.stdout
+
+
+async def test_results_are_printed_as_json(path: Path, tmp_path: Path) -> None:
+    """With --json each command prints one document."""
+    await fill(path, 3)
+    assert json.loads(run("check", "--path", path, "--json").stdout) == {"path": str(path), "keys": 3}
+    copy = tmp_path / "copy.db"
+    found = json.loads(run("backup", copy, "--path", path, "--json").stdout)
+    assert found == {"path": str(copy), "size_bytes": copy.stat().st_size}
 
 
 async def test_check_finds_damage(path: Path) -> None:

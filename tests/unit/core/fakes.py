@@ -250,6 +250,7 @@ class FakeStore:
         self.faults = Faults()
         self.entries: dict[str, Entry] = {}
         self.poison: set[bytes] = set()
+        self.bugs: set[bytes] = set()
         """Values that this store rejects."""
         self.history: list[Mutation] = []
         """What has changed an entry, in that order."""
@@ -262,6 +263,8 @@ class FakeStore:
         return await self.faults.around("apply", lambda: [self._apply(mutation) for mutation in mutations])
 
     def _apply(self, mutation: Mutation) -> Outcome:
+        if mutation.entry.value in self.bugs:
+            raise KeyError("a bug in the backend")
         if mutation.entry.value in self.poison:
             return Outcome(Verdict.REJECTED, reason="poison")
         held = self.entries.get(mutation.key)

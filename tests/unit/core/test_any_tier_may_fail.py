@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
+from kvcore.config import StoreSettings
 from kvcore.errors import UnavailableError
 from kvcore.model import PRESENT
 from tests.unit.core.fakes import Fault
-from tests.unit.core.stage import Stage, fate_of
+from tests.unit.core.stage import Stage, fate_of, settings_of
 
 WRITES: list[tuple[str, str, str, str]] = [
     # down               accepted       stored         conditional
@@ -126,13 +127,27 @@ async def test_a_direct_write_of_unknown_outcome_leaves_nothing_stale_in_the_cac
     assert found.entry.value == b"new"
 
 
-async def test_no_direct_write_is_taken_while_an_earlier_one_is_unsettled() -> None:
-    """What is unsettled stays bounded: further writes are refused with nothing done, and go on when the store is well."""
-    stage = Stage(with_queue=False)
+async def test_direct_writes_of_unknown_outcome_are_bounded() -> None:
+    """Beyond a number of unsettled writes others are refused with nothing done, and go on when the store is well."""
+    patient = settings_of(store=StoreSettings(backend="fake", failures=1_000_000))
+    stage = Stage(with_queue=False, settings=patient)
     stage.fail(store="after")
-    assert await fate_of(stage.service.put("a", b"1")) == "unknown"
-    assert await fate_of(stage.service.put("b", b"2")) == "not-applied"
-    assert "b" not in stage.store.entries
+    fates = [await fate_of(stage.service.put(f"key {n}", b"1")) for n in range(300)]
+    assert fates.count("unknown") == 256
+    assert fates[-1] == "not-applied"
     stage.heal()
-    await asyncio.sleep(2)
-    assert await fate_of(stage.service.put("b", b"2")) == "stored"
+    await asyncio.sleep(60)  # of virtual time
+    assert await fate_of(stage.service.put("key", b"2")) == "stored"
+    assert len(stage.store.entries) == 257
+
+
+async def test_a_direct_write_that_the_store_cannot_take_is_given_up() -> None:
+    """A write that makes the store's backend fail again and again harms no other, and is dropped from the cache in the end."""
+    stage = Stage(with_queue=False)
+    await stage.service.put("bad", b"old")
+    stage.store.bugs.add(b"bug")
+    assert await fate_of(stage.service.put("bad", b"bug")) == "unknown"
+    assert await fate_of(stage.service.put("good", b"value")) == "stored"
+    await asyncio.sleep(60)  # of virtual time: longer than anybody is patient
+    assert stage.cache.slot("bad") is None
+    assert (await stage.service.get("bad")).entry is not None

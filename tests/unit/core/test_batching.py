@@ -295,3 +295,19 @@ async def test_an_error_that_cannot_be_copied_still_reaches_everybody() -> None:
     async with asyncio.timeout(1):
         answers = await asyncio.gather(ask("a"), ask("b"), return_exceptions=True)
     assert all(isinstance(answer, OddError) for answer in answers)
+
+
+async def test_what_waits_is_bounded_in_bytes() -> None:
+    """When as many bytes wait as may, an item more is refused; when they have gone, others are taken."""
+
+    async def call(items: Sequence[int]) -> Sequence[int]:
+        return items
+
+    batcher = Batcher(
+        call, name="x", in_flight=1, batch=10, waiting=10, batch_bytes=5, waiting_bytes=8, weigh=lambda item: item
+    )
+    first, second = batcher(4), batcher(4)
+    with pytest.raises(OverloadedError):
+        batcher(1)
+    assert await first + await second == 8
+    assert await batcher(1) == 1

@@ -110,3 +110,39 @@ def test_a_hook_that_raises_is_refused_by_the_plugins_name() -> None:
 
     with pytest.raises(PluginError, match=r"fake.*ZeroDivisionError"):
         fake_plugins(Raising())
+
+
+def test_each_hook_that_raises_is_refused_by_the_plugins_name() -> None:
+    """Hooks that are called later, when a node starts, name the plugin too; generators, which raise later still, as well."""
+
+    class Raising:
+        @hookimpl
+        def kvcore_applied(self) -> None:
+            raise ZeroDivisionError("a bug")
+
+        @hookimpl
+        def kvcore_routes(self) -> Iterable[object]:
+            yield "handler"
+            raise ZeroDivisionError("a bug")
+
+    plugins = fake_plugins(Raising())
+    for hook in ("kvcore_applied", "kvcore_routes"):
+        with pytest.raises(PluginError, match=r"fake.*ZeroDivisionError"):
+            plugins.given(hook)
+
+
+def test_what_plugins_give_by_a_hook_is_all_that_is_not_none() -> None:
+    """A plugin that gives nothing leaves no trace."""
+
+    class Giving:
+        @hookimpl
+        def kvcore_routes(self) -> Iterable[object]:
+            return ["handler"]
+
+        @hookimpl
+        def kvcore_applied(self) -> None:
+            return None
+
+    plugins = fake_plugins(Giving())
+    assert plugins.given("kvcore_routes") == [["handler"]]
+    assert plugins.given("kvcore_applied") == []

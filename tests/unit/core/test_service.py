@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
+from kvcore.backends import Channel, Message
 from kvcore.errors import (
     ConditionFailedError,
     InvalidKeyError,
@@ -15,7 +17,7 @@ from kvcore.errors import (
     ValueTooLargeError,
     VersionNotReachedError,
 )
-from kvcore.model import PRESENT, ZERO, Version
+from kvcore.model import PRESENT, ZERO, Entry, Mutation, Version
 from kvcore.slots import Lease
 from tests.unit.core.stage import Stage, fate_of
 
@@ -236,3 +238,48 @@ async def test_deleting_what_is_not_there_succeeds() -> None:
     first, second = await stage.service.delete("key"), await stage.service.delete("key")
     assert second.version > first.version
     assert (await stage.service.get("key")).entry is None
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+async def test_a_write_that_may_have_had_its_effect_is_not_repeated_over_a_newer_one(conditional: bool) -> None:
+    """A publish whose confirm is lost is applied by a worker and then overwritten: it is not stamped anew above that."""
+    stage = Stage()
+    async with stage.working():
+        before = await stage.service.put("key", b"0", ack="stored")
+    put = stage.queue._put
+
+    def put_and_work(channel: Channel, place: int, messages: Sequence[Message]) -> None:
+        put(channel, place, messages)
+        (message,) = stage.queue.waiting["writes"]
+        stage.queue.waiting["writes"].clear()
+        stage.store._apply(message.mutation)
+        newer = Version(f"{int(message.mutation.version[:16], 16) + 1:016x}ffffffff")
+        stage.store._apply(Mutation("key", Entry(newer, b"2")))
+
+    stage.queue._put = put_and_work  # type: ignore[method-assign]  # a worker and another node, between two steps
+    stage.queue.faults.planned.append("after")
+    expected = before.version if conditional else None
+    assert await fate_of(stage.service.put("key", b"1", expected=expected)) == "unknown"
+    assert [mutation.entry.value for mutation in stage.store.history] == [b"0", b"1", b"2"]
+
+
+async def test_a_condition_on_a_version_that_the_key_never_had_fails_at_once() -> None:
+    """Lag is only waited for where the cache shows that the expected version was accepted."""
+    stage = Stage()
+    async with stage.working():
+        await stage.service.put("key", b"1", ack="stored")
+        elsewhere = await stage.service.put("other", b"1", ack="stored")
+        asked = stage.queue.faults.calls["publish writes"]
+        with pytest.raises(ConditionFailedError):
+            await stage.service.put("key", b"2", expected=elsewhere.version)
+        assert stage.queue.faults.calls["publish writes"] == asked + 1
+
+
+async def test_a_failed_condition_names_no_version_of_a_deleted_key() -> None:
+    """Whoever expects a version of a key that was deleted since is told that it does not exist, also from the cache."""
+    stage = Stage(with_queue=False)
+    written = await stage.service.put("key", b"1")
+    await stage.service.delete("key")
+    with pytest.raises(ConditionFailedError) as refused:
+        await stage.service.put("key", b"2", expected=written.version)
+    assert refused.value.version is None

@@ -11,7 +11,7 @@ from kvcore.backends import Message
 from kvcore.errors import UnavailableError
 from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version
 from tests.unit.core.fakes import FakeDelivery, Fault
-from tests.unit.core.stage import Stage
+from tests.unit.core.stage import Stage, fate_of
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -19,6 +19,18 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(600):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def answers_to(stage: Stage, *messages: Message) -> list[Verdict]:
+    """Let a worker handle a delivery, and return what it settles each message with."""
+    settled: list[Outcome] = []
+
+    class Delivery(FakeDelivery):
+        async def settle(self, outcomes: Sequence[Outcome]) -> None:
+            settled.extend(outcomes)
+
+    await stage.worker()._handle_writes(Delivery(stage.queue, messages))
+    return [outcome.verdict for outcome in settled]
 
 
 @pytest.mark.parametrize("way", ["before", "after", "hang", "bug"])
@@ -53,6 +65,19 @@ async def test_refreshes_are_put_off_while_the_cache_is_down(way: Fault) -> None
         stage.heal()
         await stage.drained()
     assert stage.cache.slot("key") is None
+
+
+async def test_a_full_queue_does_not_keep_a_worker_from_emptying_it() -> None:
+    """Refreshes that the full queue does not take are given to the cache itself, as soon as it is back."""
+    stage = Stage()
+    await stage.service.put("key", b"value")
+    stage.queue.bound = 0
+    stage.fail(cache="before")
+    async with stage.working():
+        await until(lambda: stage.cache.faults.calls["refresh"])
+        stage.cache.faults.heal()
+        await stage.drained()
+    assert stage.cache.slot("key") == stage.store.entries["key"]
 
 
 async def test_a_poisonous_mutation_is_rejected_alone() -> None:
@@ -107,16 +132,44 @@ async def test_a_redelivered_conflict_is_answered_as_unknown(redelivered: bool, 
     await stage.service.put("key", b"newer", ack="accepted")
     async with stage.working():
         await stage.drained()
-        mutation = Mutation("key", Entry(Version("f" * 24), b"mine"), expected=ZERO)
-        settled: list[Outcome] = []
+    mutation = Mutation("key", Entry(Version("f" * 24), b"mine"), expected=ZERO)
+    assert await answers_to(stage, Message(mutation, redelivered)) == [verdict]
 
-        class Delivery(FakeDelivery):
-            async def settle(self, outcomes: Sequence[Outcome]) -> None:
-                settled.extend(outcomes)
 
-        worker = stage.worker()
-        await worker._handle_writes(Delivery(stage.queue, [Message(mutation, redelivered)]))
-    assert [outcome.verdict for outcome in settled] == [verdict]
+async def test_a_conflict_with_what_came_after_an_uncertain_apply_is_answered_as_unknown() -> None:
+    """The worker itself repeats an apply whose outcome it does not know: what was applied then is not said to have failed."""
+    stage = Stage()
+    created = Mutation("key", Entry(Version("1" * 24), b"created"), expected=ZERO)
+    replaced = Mutation("key", Entry(Version("2" * 24), b"replaced"))
+    stage.store.faults.planned.extend([None, "after"])
+    assert await answers_to(stage, Message(created), Message(replaced)) == [Verdict.UNKNOWN, Verdict.APPLIED]
+    assert [mutation.entry.value for mutation in stage.store.history] == [b"created", b"replaced"]
+
+
+async def test_a_conflict_after_an_apply_that_certainly_did_nothing_is_a_conflict() -> None:
+    """A store that was down for a while is no reason to answer less than is known."""
+    stage = Stage()
+    await stage.store.apply([Mutation("key", Entry(Version("1" * 24), b"there"))])
+    stage.store.faults.planned.append("before")
+    late = Mutation("key", Entry(Version("2" * 24), b"late"), expected=ZERO)
+    assert await answers_to(stage, Message(late)) == [Verdict.CONFLICT]
+
+
+async def test_a_redelivered_write_that_was_overwritten_is_not_written_again() -> None:
+    """It had its effect before something newer came; to stamp it anew would bring it back over that."""
+    stage = Stage()
+    other = stage.node()
+    writing = asyncio.create_task(stage.service.put("key", b"first", ack="stored"))
+    await until(lambda: stage.queue.waiting["writes"])
+    (message,) = stage.queue.waiting["writes"]
+    await stage.store.apply([message.mutation])  # by a worker that ended before it could settle
+    stage.fail(queue="before")
+    newer = await other.put("key", b"second", expected=message.mutation.version)
+    stage.heal()
+    stage.queue.waiting["writes"] = [Message(message.mutation, redelivered=True)]
+    async with stage.working():
+        assert await fate_of(writing) == "unknown"
+    assert stage.store.entries["key"].version == newer.version
 
 
 async def test_a_worker_comes_back_after_the_queue_was_lost() -> None:
