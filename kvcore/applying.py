@@ -69,6 +69,8 @@ async def apply_all(apply: Apply, mutations: Sequence[Mutation]) -> list[Outcome
             if decided:
                 error.outcome = "unknown"
             raise
+        if len(outcomes) != len(newest):
+            raise UnavailableError(f"the store gave {len(outcomes)} outcomes for {len(newest)} mutations")
         again: list[Mutation] = []
         for run, sent, outcome in zip(wave, newest, outcomes, strict=True):
             decided[sent.version] = outcome

@@ -375,7 +375,7 @@ def _file_values(file: Path | None, environment: Mapping[str, str]) -> dict[Wher
 def _toml_values(text: str, source: str) -> dict[Where, Value]:
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{source} is not valid TOML: {error}") from None
     return {path: Value(raw, source) for path, raw in _leaves((), tree)}
 

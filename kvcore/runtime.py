@@ -46,7 +46,8 @@ class ComponentHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """A node and its tiers.
 
-    "degraded": some tier is down and the others go on. "unhealthy": nothing but what is cached can be served.
+    "degraded": some tier is down, or was a moment ago (its circuit breaker is not closed), and the others go on.
+    "unhealthy": nothing but what is cached can be served.
     """
 
     status: Literal["healthy", "degraded", "unhealthy"]
@@ -91,8 +92,9 @@ class Node:
         pings = await asyncio.gather(*(_ping(tier) for tier in self.tiers.values()))
         components = dict(zip(self.tiers, pings, strict=True))
         up = {kind for kind, component in components.items() if component.status == "up"}
+        well = all(one.status == "up" and one.breaker is BreakerState.CLOSED for one in components.values())
         health = Health(
-            status="healthy" if len(up) == len(components) else "degraded" if up & {"queue", "store"} else "unhealthy",
+            status="healthy" if well else "degraded" if up & {"queue", "store"} else "unhealthy",
             components=components,
             version=self.version,
             node=self.clock.tag,

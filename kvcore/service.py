@@ -53,7 +53,7 @@ CacheUse = Literal["hit", "miss", "stale", "bypass"]
 
 MAX_TTL_S: Final = 100 * 366 * 86_400
 _FIRST_POLL_S: Final = 0.002
-_LONGEST_POLL_S: Final = 0.05
+_LONGEST_POLL_S: Final = 0.2
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -192,7 +192,7 @@ class KeyValueService:
         try:
             self._clock.absorb(entry.version)
         except ClockSkewError as error:
-            logger.warning("read a version from the future: %s", error)
+            logger.debug("read a version from the future: %s", error)
         return Found(entry if entry.is_live(self._clock.now_ms()) else None, use)
 
     async def _stored(self, key: str) -> Entry:

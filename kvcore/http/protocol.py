@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote
 
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from kvcore.http.problems import MEDIA_TYPE, PROBLEMS, problem_body
@@ -17,51 +18,93 @@ MAX_HEAD_BYTES: Final = 256 * 1024
 
 
 class StrictHttpProtocol(HttpToolsProtocol):
-    """One connection. httptools collects header fields of any length; here a head that is too large ends the connection."""
+    """One connection, of which nothing is believed.
+
+    httptools collects header fields of any length, also those behind a chunked body; a head that is too large ends the
+    connection. It takes the body of a request that asks for an upgrade for the next request; such a request is refused,
+    and one without a body is the connection's last.
+    """
 
     _in_head = True
-    _head_bytes = 0
+    _is_over = False
+    _untaken_bytes = 0
+    _running: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived."""
+        if self._is_over:
+            return
+        # What has come since the parser last handed over a head, a part of a body or the end of a request. Up to one
+        # read too little, when a handover is followed by more.
+        self._untaken_bytes += len(data)
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            # Counted by what arrives, so up to one read too much when requests are sent without waiting for answers.
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse("header-too-large", f"the request's head is larger than {MAX_HEAD_BYTES} bytes")
+        if self._untaken_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse("header-too-large", f"the request's head is larger than {MAX_HEAD_BYTES} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field, unless it stands behind a chunked body: nobody has asked for trailers."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Note the end of the head, and take the request's target apart: httptools' own way ends at 65,535 bytes."""
+        if self.parser.should_upgrade():
+            self._is_over = True
+            if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+                raise ValueError("a request with a body cannot be upgraded")
         self._in_head = False
+        self._untaken_bytes = 0
         target = self.url
         if not target.startswith(b"/"):
             super().on_headers_complete()
-            return
-        self.url = b"/"
-        raw_path, _, query = target.partition(b"?")
-        path = raw_path.decode("ascii")
-        super().on_headers_complete()
-        # The request is served from the next turn of the loop on.
-        self.scope["path"] = unquote(path) if "%" in path else path
-        self.scope["raw_path"] = raw_path
-        self.scope["query_string"] = query
+        else:
+            self.url = b"/"
+            raw_path, _, query = target.partition(b"?")
+            path = raw_path.decode("ascii")
+            super().on_headers_complete()
+            # The request is served from the next turn of the loop on.
+            self.scope["path"] = unquote(path) if "%" in path else path
+            self.scope["raw_path"] = raw_path
+            self.scope["query_string"] = query
+        if self._is_over:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._untaken_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note the end of the request: what follows is the next one's head."""
         self._in_head = True
-        self._head_bytes = 0
+        self._untaken_bytes = 0
         super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell every request of this connection, and not only the last one, that nobody waits for its answer."""
+        super().connection_lost(exc)
+        for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
-        hint = "in a path and a query, everything but ASCII must be percent-encoded"
+        hint = "in a path and a query, everything but ASCII must be percent-encoded; an Upgrade is not supported"
         self._refuse("malformed-http", f"what was sent is not a valid HTTP/1.1 request ({hint})")
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _refuse(self, name: str, detail: str) -> None:
-        """Answer with a problem and close, unless that would land in or before the answer to an earlier request."""
+        """Answer with a problem and close, unless that would land in, before or behind the answer to another request."""
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete or not (cycle.response_started or self._in_head or self.pipeline):
+        if cycle is None or self._in_head:
+            answerable = cycle is None or cycle.response_complete
+        else:
+            answerable = not (cycle.response_started or self.pipeline)
+        if answerable:
             status = HTTPStatus(PROBLEMS[name].status)
             body = problem_body(name, detail)
             head = (
@@ -71,4 +114,5 @@ class StrictHttpProtocol(HttpToolsProtocol):
             self.transport.write(head.encode() + body)
         if cycle is not None:
             cycle.disconnected = True  # whoever still waits for its body has been answered
+        self._is_over = True
         self.transport.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Iterable
+from itertools import accumulate, count
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -73,7 +75,7 @@ class ReadQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     key: Annotated[str, Meta(description="The key: 1 to 65,536 bytes of UTF-8 without NUL, percent-encoded.")]
     min_version: Annotated[
-        Annotated[str, Meta(pattern=VERSION_PATTERN)] | None,
+        Annotated[str, Meta(pattern=VERSION_PATTERN, max_length=24)] | None,
         Meta(description="Answer with this version or a newer one; never with an older one."),
     ] = None
     wait: Annotated[int, Meta(ge=0, le=10_000, description="How long to wait for `min_version`, in milliseconds.")] = (
@@ -121,7 +123,7 @@ def read_query(raw: bytes, form: type[Q]) -> Q:
     try:
         return msgspec.convert(found, form, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequestError(f"in the query: {error}") from None
+        raise InvalidRequestError(f"in the query: {_cut(error)}") from None
 
 
 def _decoded(raw: bytes) -> str:
@@ -141,6 +143,12 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:40] + "…")
 
 
+def _cut(error: Exception) -> str:
+    """Return a message, without all of what was sent if it repeats that."""
+    text = str(error)
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
 # --- bodies -----------------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +163,8 @@ _ANYTHING: Final = msgspec.json.Decoder()
 _ONCE: Final = json.JSONDecoder(object_pairs_hook=_no_duplicates)
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
+# Two for each that opens and none for each that closes, less one for each: the depth.
+_STEPS: Final = bytes.maketrans(b"[]{}", b"\x02\x00\x02\x00")
 
 
 def body_limit(limits: Limits) -> int:
@@ -199,7 +208,7 @@ def parse_put(body: bytes) -> PutData:
         _parse_value(data.value)
         _ONCE.decode(body.decode())
     except msgspec.ValidationError as error:
-        raise InvalidRequestError(f"in the body: {error}") from None
+        raise InvalidRequestError(f"in the body: {_cut(error)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InvalidRequestError(f"the body is not valid JSON: {error}", problem="invalid-json") from None
     return data
@@ -213,19 +222,14 @@ def _parse_value(value: msgspec.Raw) -> None:
 
 
 def _is_deep(body: bytes) -> bool:
-    """Tell whether brackets are nested deeper than the limit, in time linear in the body: one level goes with each pass."""
-    brackets = _STRINGS.sub(b"", body).translate(_ONE_KIND, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        shorter = brackets.replace(b"[]", b"")
-        if len(shorter) == len(brackets):
-            break
-        brackets = shorter
-    return bool(brackets)
+    """Tell whether brackets are nested deeper than the limit, in one pass: 1 MiB of brackets takes some 50 ms."""
+    steps = _STRINGS.sub(b"", body).translate(_STEPS, _NO_BRACKETS)
+    return max(map(operator.sub, accumulate(steps), count(1)), default=0) > MAX_DEPTH
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------
 
-_ETAG: Final = re.compile(r'\s*(?:W/)?"([^"]*)"\s*(?:,|$)')
+_ETAG: Final = re.compile(r'"([0-9a-f]{24})"')
 
 
 def read_condition(headers: RawHeaders) -> Version | None:

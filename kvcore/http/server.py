@@ -100,7 +100,7 @@ def _bound(settings: HttpSettings) -> socket.socket:
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, proto)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise SettingsError(f"http.host: cannot listen at {settings.host}: {error}") from None
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

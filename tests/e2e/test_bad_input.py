@@ -98,6 +98,7 @@ CASES = [
     Case("key too long in bytes", get(b"key=" + b"%c3%a9" * (KEY_LIMIT // 2 + 1)), 414, "key-too-long"),
     Case("min_version too short", get(b"key=a&min_version=12"), 400, "invalid-request"),
     Case("min_version in capitals", get(b"key=a&min_version=" + b"A" * 24), 400, "invalid-request"),
+    Case("min_version with a newline", get(b"key=a&min_version=" + b"a" * 24 + b"%0A"), 400, "invalid-request"),
     Case("min_version from the future", get(b"key=a&min_version=" + b"f" * 24), 400, "invalid-request"),
     Case("wait that is no number", get(b"key=a&wait=soon"), 400, "invalid-request"),
     Case("negative wait", get(b"key=a&wait=-1"), 400, "invalid-request"),

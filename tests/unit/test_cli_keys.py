@@ -162,7 +162,13 @@ def test_put_reads_the_value_from_stdin_to_the_last_byte(node: FakeNode) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "stdin"), [(["{", "--json-value"], None), (["-"], b"\xff"), (["v", "--ttl", "0"], None)]
+    ("arguments", "stdin"),
+    [
+        (["{", "--json-value"], None),
+        (["-", "--json-value"], b"[" * 5000 + b"]" * 5000),
+        (["-"], b"\xff"),
+        (["v", "--ttl", "0"], None),
+    ],
 )
 def test_put_refuses_a_value_that_cannot_be_sent(node: FakeNode, arguments: list[str], stdin: bytes | None) -> None:
     """What is no JSON, no UTF-8 or no lifetime is wrong usage, and the node is not asked."""

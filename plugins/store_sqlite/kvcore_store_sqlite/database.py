@@ -35,14 +35,23 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         _refuse_useless(path)
-        path = path.resolve()  # a symbolic link to a database is that database, and has its lock
+        path = Path(os.path.realpath(path))  # a symbolic link to a database is that database, and has its lock
+        self._path = path
         with ExitStack() as stack:
             stack.enter_context(locked(path))
             with translating(lambda why: _refusal(path, why)):
                 self.writer = stack.enter_context(closing(apsw.Connection(str(path))))
                 _prepare(path, self.writer)
                 self.reader = stack.enter_context(closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)))
+            self._file = path.stat()
             self._close = stack.pop_all().close
+
+    def is_in_place(self) -> bool:
+        """Tell whether the path still leads to the file that was opened: one that was removed keeps nothing for long."""
+        try:
+            return os.path.samestat(self._path.stat(), self._file)
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Move the log into the database file, close, and let the next process open it. May be repeated."""
@@ -54,6 +63,8 @@ def _refuse_useless(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _refusal(path, f"its folder cannot be made ({error.strerror}); choose another path") from error
+    except ValueError as error:
+        raise _refusal(path, f"this is no path ({error})") from error
     if path.is_dir():
         raise _refusal(path, "this is a folder; name a file in it")
 

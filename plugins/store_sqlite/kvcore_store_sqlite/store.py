@@ -133,6 +133,8 @@ class SqliteStore:
     async def ping(self) -> None:
         """Read, and return if a commit has succeeded within the last second; else make one, of nothing new."""
         await self.stats()
+        if not self._database.is_in_place():
+            raise unavailable("not-applied")("the database file was removed or replaced; stop the node and put it back")
         if time.monotonic() - self._committed_at > _PROOF_S:
             await self._turn()
             await self._thread.run(self._prove)

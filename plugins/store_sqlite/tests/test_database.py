@@ -56,6 +56,14 @@ def test_a_second_opening_is_refused(path: Path, database: Database) -> None:
     Database(path).close()
 
 
+def test_a_symbolic_link_is_the_database_that_it_leads_to(path: Path, database: Database) -> None:
+    """Two nodes on one database, each with a cache of its own, would answer what the other has replaced."""
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    with closing(database), pytest.raises(SettingsError, match="another process uses this database"):
+        Database(link)
+
+
 def test_closing_again_does_nothing(path: Path, database: Database) -> None:
     """Closing may be repeated, and does not take the database from who has it now."""
     database.close()

@@ -290,3 +290,15 @@ async def test_a_ping_proves_that_the_store_can_write(store: SqliteStore, databa
     await store.ping()
     await store.ping()
     assert gate.commits == 1
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_database_whose_file_was_removed_is_not_well(path: Path, replaced: bool) -> None:
+    """Writes to a file that no name leads to are gone at the end, so the store says so as long as there is time."""
+    async with open_sqlite(SqliteSettings(path=str(path))) as store:
+        await store.ping()
+        path.unlink()
+        if replaced:
+            path.touch()
+        with pytest.raises(UnavailableError, match="removed or replaced"):
+            await store.ping()

@@ -31,6 +31,14 @@ def resolved(
     return resolve(PLUGINS, file=file, environment={**BACKENDS, **environment}, flags=flags)
 
 
+@pytest.mark.parametrize("path", ["clock.max_ahead_s", "http.drain_s", "cache.ttl_s", "store.tombstone_retention_s"])
+@pytest.mark.parametrize("text", ["inf", "nan", "1e300", "-1"])
+def test_a_time_that_cannot_be_counted_is_refused(path: str, text: str) -> None:
+    """Infinity is no number of milliseconds: it is refused at the start, and not at the first request that needs it."""
+    with pytest.raises(SettingsError, match=f"^{path}: "):
+        resolved(flags={path: text})
+
+
 def test_each_layer_lies_over_the_one_before() -> None:
     """Defaults, profile, file, environment, flags: the last one that says something wins, and is named."""
     toml = "[http]\nport = 2\ndrain_s = 3\nshutdown_s = 4"
