@@ -309,7 +309,7 @@ class KeyValueService:
             # any more.
             return mutation.expected is not None or not self._clock.stamped(outcome.version)
         # The expected version was accepted, as the cache shows, and the store does not have it yet.
-        return outcome.verdict is Verdict.CONFLICT and mutation.expected == seen and outcome.version < mutation.version
+        return outcome.verdict is Verdict.CONFLICT and mutation.expected == seen and outcome.version < (seen or ZERO)
 
     @staticmethod
     def _answer(mutation: Mutation, outcome: Outcome) -> Written:

@@ -142,6 +142,10 @@ class Tier(Generic[B]):
                 raise
             except asyncio.CancelledError:
                 self.breaker.abandoned()
+                task = asyncio.current_task()
+                if task is not None and not task.cancelling():
+                    # A fault of the backend, which lets out a cancellation of its own: it must not end who called.
+                    raise UnavailableError(f"{self.name} gave up a call") from None
                 raise
             except Exception as error:  # a fault of the backend, which must not take the node with it
                 self.breaker.abandoned()  # it has answered, and others need not be refused for it

@@ -48,6 +48,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Note the end of the head, and take the request's target apart: httptools' own way ends at 65,535 bytes."""
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+            raise ValueError("a body in another transfer coding")
         if self.parser.should_upgrade():
             self._is_over = True
             if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
@@ -66,7 +68,9 @@ class StrictHttpProtocol(HttpToolsProtocol):
             self.scope["path"] = unquote(path) if "%" in path else path
             self.scope["raw_path"] = raw_path
             self.scope["query_string"] = query
-        if self._is_over:
+        if self._is_over or self.expect_100_continue:
+            # A client that waits for "100 Continue" may leave out its body when it gets another answer, or send it: what
+            # follows cannot be told from it.
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -98,13 +102,13 @@ class StrictHttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _refuse(self, name: str, detail: str) -> None:
-        """Answer with a problem and close, unless that would land in, before or behind the answer to another request."""
+        """Answer with a problem, if no answer to another request stands in the way, and read nothing more."""
+        self._is_over = True
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or self._in_head:
-            answerable = cycle is None or cycle.response_complete
-        else:
-            answerable = not (cycle.response_started or self.pipeline)
-        if answerable:
+        if cycle is not None and self._in_head and not cycle.response_complete:
+            cycle.keep_alive = False  # the requests before are answered, and that is the end
+            return
+        if cycle is None or self._in_head or not (cycle.response_started or self.pipeline):
             status = HTTPStatus(PROBLEMS[name].status)
             body = problem_body(name, detail)
             head = (
@@ -114,5 +118,4 @@ class StrictHttpProtocol(HttpToolsProtocol):
             self.transport.write(head.encode() + body)
         if cycle is not None:
             cycle.disconnected = True  # whoever still waits for its body has been answered
-        self._is_over = True
         self.transport.close()

@@ -71,7 +71,8 @@ class NodeServer(uvicorn.Server):
         # no request is served.
         gc.collect()
         gc.freeze()
-        self._node.phase = "ready"
+        if self._stop_at is None:
+            self._node.phase = "ready"
         host, port = self._address[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         for name, path in (("console", "/"), ("docs", "/docs"), ("health", "/health"), ("metrics", "/metrics")):

@@ -184,10 +184,11 @@ def test_a_reader_that_has_the_version_gets_no_body(client: httpx.Client, key: s
 
 def test_an_expired_key_reads_as_missing(client: httpx.Client, key: str) -> None:
     """A key with a time to live is there until then and missing afterwards, from cache and store; no write after it inherits the limit."""
-    put(client, key, 1, ttl=1)
+    etag = put(client, key, 1, ttl=1).headers["etag"]
     assert get(client, key).status_code == 200
     while get(client, key).status_code == 200:
         pass
+    assert put(client, key, 2, headers={"If-Match": etag}).status_code == 412
     assert get(client, key, headers={"Cache-Control": "no-cache"}).status_code == 404
     assert put(client, key, 2, headers={"If-None-Match": "*"}).status_code == 201
     put(client, key, 3, ttl=1000)

@@ -60,6 +60,12 @@ CASES = [
     Case("two content lengths", put(GOOD, b"Content-Length: 5"), 400, "malformed-http"),
     Case("content length that is no number", b"PUT /kv HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, "malformed-http"),
     Case("negative content length", b"PUT /kv HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400, "malformed-http"),
+    Case(
+        "body in another coding",
+        b"PUT /kv HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        400,
+        "malformed-http",
+    ),
     Case("length and chunks", put(GOOD, b"Transfer-Encoding: chunked"), 400, "malformed-http"),
     Case(
         "broken chunk",
@@ -138,6 +144,12 @@ CASES = [
     Case("the same name, escaped", put(b'{"data":{"key":"a","\\u006bey":"b","value":1}}'), 400, "invalid-json"),
     Case("a member twice inside the value", value(b'{"a":1,"a":2}'), 400, "invalid-json"),
     Case("number beyond a double", value(b"1e400"), 400, "invalid-json"),
+    Case("negative number beyond a double, in a list", value(b"[1, -1e999]"), 400, "invalid-json"),
+    Case("number of 310 digits", value(b"9" * 310), 400, "invalid-json"),
+    Case("half a surrogate pair, alone", value(b'"\\udc00x"'), 400, "invalid-json"),
+    Case("half a surrogate pair before a letter", value(b'["\\ud800x"]'), 400, "invalid-json"),
+    Case("half a surrogate pair in a name", value(b'{"\\ud800":1}'), 400, "invalid-json"),
+    Case("two first halves", value(b'"\\ud800\\ud800"'), 400, "invalid-json"),
     Case("number of five thousand digits", value(b"9" * 5000), 400, "invalid-json"),
     # Bodies that are JSON of a wrong form
     Case("array", put(b"[]"), 400, "invalid-request"),

@@ -80,6 +80,12 @@ def test_answers_come_in_the_order_of_the_requests(embedded: NodeProcess) -> Non
     assert statuses(exchange(embedded, one + missing + last)) == [200, 404, 200]
 
 
+def test_what_is_no_http_behind_requests_does_not_cost_them_their_answers(embedded: NodeProcess) -> None:
+    """Requests sent together with something else behind them are answered; then the connection ends."""
+    one = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert statuses(exchange(embedded, one + one + b"nonsense\r\n\r\n")) == [200, 200]
+
+
 def test_a_request_that_was_answered_is_not_answered_again(embedded: NodeProcess) -> None:
     """A body that turns out to be broken after its request was refused ends the connection, without another answer."""
     head = b"PUT /nothing HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -110,3 +116,14 @@ def test_a_client_that_goes_away_leaves_nothing_in_the_log(embedded: NodeProcess
     while "kvcore_http_requests_in_progress 1.0" not in httpx.get(f"{embedded.url}/metrics").text:
         pass
     assert embedded.lines[before:] == []
+
+
+def test_a_refused_request_that_would_have_continued_ends_the_connection(embedded: NodeProcess, victim: str) -> None:
+    """After another answer than 100 nobody can tell a body that still comes from a request: nothing more is read."""
+    head = b"PUT /kv?x=1 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n"
+    behind = b"DELETE /kv?key=%s HTTP/1.1\r\nHost: a\r\n\r\n" % victim.encode()
+    with socket.create_connection(("127.0.0.1", embedded.port), timeout=30) as connection:
+        connection.sendall(head)
+        assert statuses(b"".join(iter(lambda: connection.recv(65_536), b""))) == [400]
+    assert 400 in statuses(exchange(embedded, head + behind))
+    assert value_of(embedded, victim) == 1

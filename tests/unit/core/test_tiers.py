@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import pytest
 
@@ -162,3 +163,15 @@ async def test_a_call_can_have_a_deadline_of_its_own() -> None:
     with pytest.raises(UnavailableError):
         await tier(store).guarded(store.get, deadline_s=30.0)(["key"])
     assert asyncio.get_running_loop().time() - began == pytest.approx(30.0, abs=0.01)
+
+
+async def test_a_cancellation_that_a_backend_lets_out_does_not_end_its_caller() -> None:
+    """Nobody has cancelled the call: it has failed, and whoever made it goes on."""
+
+    async def cancelled_inside(keys: Sequence[str]) -> Sequence[str]:
+        raise asyncio.CancelledError
+
+    one = tier(FakeStore())
+    with pytest.raises(UnavailableError):
+        await one.guarded(cancelled_inside)(["key"])
+    assert one.breaker.state is CLOSED
