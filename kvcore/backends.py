@@ -212,7 +212,8 @@ class Queue(Protocol):
 
         Raises:
             OverloadedError: the queue is full; none of them is kept.
-            UnavailableError: with outcome "unknown" unless certainly none is kept.
+            UnavailableError: with outcome "unknown" unless certainly none is kept; also when the queue is closed before
+                the outcomes are there.
         """
         ...
 
