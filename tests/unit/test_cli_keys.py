@@ -165,7 +165,7 @@ def test_put_reads_the_value_from_stdin_to_the_last_byte(node: FakeNode) -> None
     ("arguments", "stdin"),
     [
         (["{", "--json-value"], None),
-        (["-", "--json-value"], b"[" * 5000 + b"]" * 5000),
+        (["-", "--json-value"], b"[" * 200_000 + b"]" * 200_000),
         (["-"], b"\xff"),
         (["v", "--ttl", "0"], None),
     ],
