@@ -63,7 +63,7 @@ def bare_asgi(answers: Mapping[str, tuple[int, str, int]]) -> Iterator[Server]:
         while not _listens(port):
             if process.poll() is not None or time.perf_counter() - began > _START_LIMIT_S:
                 raise RuntimeError("the bare ASGI application did not start; see above")
-            time.sleep(0.01)
+            time.sleep(0.01)  # between two looks: a port tells nobody when it opens
         yield Server(process.pid, port, time.perf_counter() - began)
     finally:
         process.kill()

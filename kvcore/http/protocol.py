@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from kvcore.http.problems import MEDIA_TYPE, PROBLEMS, problem_body
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application  # uvicorn names its types nowhere else
 
 __all__ = ("MAX_HEAD_BYTES", "StrictHttpProtocol")
 

@@ -183,9 +183,9 @@ async def read_body(receive: Receive, headers: RawHeaders, limit: int) -> bytes:
     Raises:
         InvalidRequestError: it is larger, or the connection ends before it does.
     """
-    said = next((value for name, value in headers if name == b"content-length"), b"0")
+    said = int(next((value for name, value in headers if name == b"content-length"), b"0"))
     parts: list[bytes] = []
-    received, more = 0, int(said) <= limit
+    received, more = 0, said <= limit
     while more and received <= limit:
         event = await receive()
         if event["type"] != "http.request":
@@ -193,7 +193,7 @@ async def read_body(receive: Receive, headers: RawHeaders, limit: int) -> bytes:
         parts.append(event["body"])
         received += len(parts[-1])
         more = event["more_body"]
-    if received > limit or int(said) > limit:
+    if received > limit or said > limit:
         raise InvalidRequestError(f"the body is larger than {limit} bytes", problem="body-too-large")
     return b"".join(parts)
 
