@@ -10,6 +10,8 @@ bulk call to its server per method. For all three kinds:
   have happened or not, and the backend stays usable.
 * A method raises `UnavailableError`, with its `outcome`, when its server cannot be reached or cannot serve now, and
   never an exception of its driver. The core puts a deadline around each call, so a backend needs none for its own sake.
+* Any server may be away at any time, also while a node starts: opening a backend does not need its server. It is
+  looked for in the background or by the first call, and `ping` tells.
 * Times are Unix milliseconds, lifetimes milliseconds.
 
 A backend class declares in `abilities` what it can do beyond its contract. The conformance suites in `kvcore.testing`
@@ -18,7 +20,7 @@ test what is declared, and that what is not declared is refused.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
@@ -38,7 +40,9 @@ __all__ = (
     "DeadLetter",
     "DeadLetters",
     "Delivery",
+    "Diagnosis",
     "Factory",
+    "Finding",
     "Install",
     "Kind",
     "Limits",
@@ -146,8 +150,8 @@ class Cache(Protocol):
         """Return the cache in numbers."""
         ...
 
-    async def ping(self) -> None:
-        """Return when the cache can serve; raise `UnavailableError` when it cannot."""
+    async def ping(self) -> str:
+        """Return what serves, such as "Redis 7.0.15, master 10.0.0.4:6379"; raise `UnavailableError` when it cannot serve."""
         ...
 
 
@@ -180,11 +184,15 @@ class Delivery(Protocol):
 
 
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A queue in numbers, by channel: messages waiting, and in the hands of consumers."""
+    """A queue in numbers: by channel what waits, what is in the hands of consumers, and how many these are.
+
+    A queue may count what was published in one call as one. None: not known to this backend.
+    """
 
     waiting: dict[Channel, int]
-    unsettled: dict[Channel, int]
+    unsettled: dict[Channel, int] | None = None
     consumers: dict[Channel, int]
+    dead_letters: int | None = None
 
 
 class Queue(Protocol):
@@ -230,8 +238,8 @@ class Queue(Protocol):
         """Return the queue in numbers."""
         ...
 
-    async def ping(self) -> None:
-        """Return when the queue can serve; raise `UnavailableError` when it cannot."""
+    async def ping(self) -> str:
+        """Return what serves, as for `Cache.ping`; raise `UnavailableError` when it cannot take messages."""
         ...
 
 
@@ -307,7 +315,10 @@ class Store(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """The largest key and value that `apply` takes; what is larger, it rejects."""
+        """The largest key and value that `apply` takes; what is larger, it rejects.
+
+        A store that has not met its server yet promises no more than the least that any of its servers takes.
+        """
         ...
 
     async def get(self, keys: Sequence[str]) -> Sequence[Entry | None]:
@@ -321,7 +332,8 @@ class Store(Protocol):
         """Apply mutations, each as `kvcore.model.judge` decides, atomically per key; return when all of it is kept.
 
         Applying a mutation again changes nothing. One that the store refuses is REJECTED with a reason, and the others
-        are applied.
+        are applied. A store that repeats a call whose fate it does not know says UNKNOWN where it then finds CONFLICT
+        or SUPERSEDED: the first try may have been applied, and something newer may have come since.
         """
         ...
 
@@ -340,8 +352,8 @@ class Store(Protocol):
         """Return the store in numbers."""
         ...
 
-    async def ping(self) -> None:
-        """Return when the store can read and write; raise `UnavailableError` when it cannot."""
+    async def ping(self) -> str:
+        """Return what serves, as for `Cache.ping`; raise `UnavailableError` when it cannot read and write."""
         ...
 
 
@@ -350,19 +362,47 @@ class Store(Protocol):
 B = TypeVar("B", Cache, Queue, Store)
 
 
+class Finding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One thing that was looked at, for whoever has to mend it.
+
+    `about` is a short name of what was looked at ("sentinel 10.0.0.7:26379", "queue kvcore.writes"); `what` says what is
+    so, `evidence` how that is known (the server's own words), and `remedy` what to do: both empty where all is well.
+    """
+
+    level: Literal["ok", "warning", "error"]
+    about: str
+    what: str
+    evidence: str = ""
+    remedy: str = ""
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What was found about a tier's servers; `ahead_ms`: how far the clock of each is ahead of this machine's, by name."""
+
+    findings: Sequence[Finding]
+    ahead_ms: dict[str, int] = {}
+
+
 class Factory(msgspec.Struct, Generic[B], frozen=True, kw_only=True):
     """How to make a backend: what a plugin registers, and the configuration chooses by `name`.
 
     `settings` is a frozen msgspec Struct whose fields all have defaults or are required on purpose; its table is
     `[<kind>.<name>]` in the configuration file. `open` takes it and returns an async context manager that yields the
     ready backend and closes it on leaving. Opening raises `SettingsError` where the settings cannot work, with what to
-    do, and `UnavailableError` where they could.
+    do, and `UnavailableError` where they could; it does not raise for a server that is away.
+
+    Two functions are for operators, and given by backends that have servers. `diagnose` takes the settings, looks at
+    every server, and says what is wrong; it never raises for what it finds. `migrate` takes the settings, brings the
+    schema of the server up to date, and returns the names of the migrations that it has applied; several may run at
+    once.
     """
 
     name: str
     backend: type[Any]
     settings: type[msgspec.Struct]
     open: Callable[[Any], AbstractAsyncContextManager[B]]
+    diagnose: Callable[[Any], Awaitable[Diagnosis]] | None = None
+    migrate: Callable[[Any], Awaitable[Sequence[str]]] | None = None
 
     @property
     def abilities(self) -> frozenset[Ability]:

@@ -77,7 +77,7 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
     """The store refuses this mutation and always will; `reason` says why."""
     UNKNOWN = "unknown"
-    """A repeated mutation finds another version: it may have been applied the first time. No store says this."""
+    """A repeated mutation finds another version: it may have been applied the first time, and overwritten since."""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -130,8 +130,8 @@ class MemoryCache:
             evictions=self._evictions,
         )
 
-    async def ping(self) -> None:
-        return
+    async def ping(self) -> str:
+        return "this process"
 
     def _slot(self, key: str, now_s: float) -> Slot:
         held = self._held.get(key)

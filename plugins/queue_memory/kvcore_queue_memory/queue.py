@@ -72,10 +72,11 @@ class MemoryQueue:
             waiting={channel: len(line.waiting) for channel, line in self._lines.items()},
             unsettled={channel: line.unsettled for channel, line in self._lines.items()},
             consumers={channel: len(line.consumers) for channel, line in self._lines.items()},
+            dead_letters=len(self._dead),
         )
 
-    async def ping(self) -> None:
-        return
+    async def ping(self) -> str:
+        return "this process"
 
     async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
         return list(itertools.islice(self._dead.values(), limit))

@@ -64,8 +64,8 @@ class MemoryStore:
     async def stats(self) -> StoreStats:
         return StoreStats(size_bytes=self._size_bytes, newest=None if self._newest == ZERO else self._newest)
 
-    async def ping(self) -> None:
-        return
+    async def ping(self) -> str:
+        return "this process"
 
     def _apply(self, mutation: Mutation, now_ms: int) -> Outcome:
         key, entry = mutation.key, mutation.entry

@@ -130,7 +130,7 @@ class SqliteStore:
         await self._turn()
         return await self._thread.run(partial(self._purge, bindings))
 
-    async def ping(self) -> None:
+    async def ping(self) -> str:
         """Read, and return if a commit has succeeded within the last second; else make one, of nothing new."""
         await self.stats()
         if not self._database.is_in_place():
@@ -138,6 +138,7 @@ class SqliteStore:
         if time.monotonic() - self._committed_at > _PROOF_S:
             await self._turn()
             await self._thread.run(self._prove)
+        return f"SQLite {apsw.sqlite_lib_version()}"
 
     async def _turn(self) -> None:
         """Wait for the turn to write: see `DiskThread.turn`."""

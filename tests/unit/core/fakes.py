@@ -139,8 +139,8 @@ class FakeCache:
     async def stats(self) -> CacheStats:
         return CacheStats(keys_count=len(self.slots), memory_used_bytes=0, hits=0, misses=0, evictions=0)
 
-    async def ping(self) -> None:
-        await self.faults.around("ping", lambda: None)
+    async def ping(self) -> str:
+        return await self.faults.around("ping", lambda: "a fake")
 
 
 class FakeDelivery:
@@ -236,8 +236,8 @@ class FakeQueue:
         waiting: dict[Channel, int] = {channel: len(messages) for channel, messages in self.waiting.items()}
         return QueueStats(waiting=waiting, unsettled=dict(self.in_hand), consumers={})
 
-    async def ping(self) -> None:
-        await self.faults.around("ping", lambda: None)
+    async def ping(self) -> str:
+        return await self.faults.around("ping", lambda: "a fake")
 
 
 class FakeStore:
@@ -284,5 +284,5 @@ class FakeStore:
     async def stats(self) -> StoreStats:
         return StoreStats()
 
-    async def ping(self) -> None:
-        await self.faults.around("ping", lambda: None)
+    async def ping(self) -> str:
+        return await self.faults.around("ping", lambda: "a fake")

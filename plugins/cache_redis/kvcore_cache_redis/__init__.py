@@ -1,0 +1,1 @@
+"""The cache of kvcore on Redis, through Sentinel or one address."""

@@ -1,0 +1,1 @@
+"""The write queue of kvcore on RabbitMQ quorum queues."""

@@ -1,0 +1,1 @@
+"""The store of kvcore on CockroachDB, or on PostgreSQL."""
