@@ -20,7 +20,7 @@ test what is declared, and that what is not declared is refused.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
@@ -401,8 +401,8 @@ class Factory(msgspec.Struct, Generic[B], frozen=True, kw_only=True):
     backend: type[Any]
     settings: type[msgspec.Struct]
     open: Callable[[Any], AbstractAsyncContextManager[B]]
-    diagnose: Callable[[Any], Awaitable[Diagnosis]] | None = None
-    migrate: Callable[[Any], Awaitable[Sequence[str]]] | None = None
+    diagnose: Callable[[Any], Coroutine[Any, Any, Diagnosis]] | None = None
+    migrate: Callable[[Any], Coroutine[Any, Any, Sequence[str]]] | None = None
 
     @property
     def abilities(self) -> frozenset[Ability]:

@@ -3,6 +3,8 @@
 Four layers, each over the one before: the defaults here and in the plugins; the profile, then the TOML file; the
 environment (`KVCORE_STORE__SQLITE__PATH` is `store.sqlite.path`); flags. Every value is checked on its own, so that a
 refusal names the setting's path and the layer that the value came from. Names that do not exist are refused everywhere.
+
+A setting that is a `Secret` has a twin, with `_file` at the end of its name: the file to read it from.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from msgspec import Meta
 from kvcore.backends import MAX_KEY_BYTES, Ability, Kind
 from kvcore.errors import SettingsError
 from kvcore.plugins import KINDS, Plugins
+from kvcore.secret import HIDDEN, Secret
 
 __all__ = (
     "CONFIG_VARIABLE",
@@ -50,6 +53,7 @@ DEFAULT_FILE: Final = "kvcore.toml"
 DEFAULT_PROFILE: Final = "embedded"
 PROFILES: Final = ("memory", "embedded", "production")
 NO_QUEUE: Final = "none"
+_FILE: Final = "_file"
 
 _LONGEST_S: Final = 100 * 366 * 86_400.0
 """A hundred years. What is longer, infinity above all, overflows where times are counted in whole milliseconds."""
@@ -175,6 +179,14 @@ class StoreSettings(TierSettings, frozen=True, forbid_unknown_fields=True, kw_on
 class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The worker, which drains the queue into the store."""
 
+    host: Annotated[
+        str,
+        Meta(
+            min_length=1, description="Address that a worker in a process of its own answers /health and /metrics at."
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535, description="Port for these; 0 takes a free one.")] = 8001
+
     in_node: Annotated[
         bool, Meta(description="Run a worker inside the API node too (`kvctl serve --with-worker`).")
     ] = False
@@ -229,10 +241,11 @@ class Resolved(msgspec.Struct, frozen=True):
     sources: dict[str, str]
 
     def flat(self) -> dict[str, Any]:
-        """Return every setting in force by its path, those of the chosen backends included."""
+        """Return every setting in force by its path, those of the chosen backends included; secrets are hidden."""
         found = dict(_leaves((), msgspec.to_builtins(self.settings)))
         for kind, own in self.backends.items():
-            found |= dict(_leaves((kind, getattr(self.settings, kind).backend), msgspec.to_builtins(own)))
+            visible = msgspec.to_builtins(own, enc_hook=_hidden)
+            found |= dict(_leaves((kind, getattr(self.settings, kind).backend), visible))
         return {".".join(path): value for path, value in found.items()}
 
 
@@ -260,11 +273,22 @@ def resolve(
     for layer in (_profile_values(profile), *layers):
         values |= layer
     tree: dict[str, Any] = {}
-    for path, value in values.items():
-        checked = _checked(schema, path, value)
+    sources: dict[str, str] = {}
+    for given, value in values.items():
+        checked = _checked(schema, given, value)
+        path, source = given, value.source
+        if _is_file_of_secret(schema, given):
+            path = (*given[:-1], given[-1].removesuffix(_FILE))
+            if path in values:
+                raise SettingsError(
+                    f"{'.'.join(path)}: this and {given[-1]} are both set; set one of them"
+                    f" (from {values[path].source} and {source})"
+                )
+            checked, source = _read_secret(".".join(given), checked, source), f"{checked}, by {source}"
         if checked != {}:
             _put(tree, path, checked)
-    resolved = _build(plugins, tree, {".".join(path): value.source for path, value in values.items()})
+        sources[".".join(path)] = source
+    resolved = _build(plugins, tree, sources)
     _refuse_combinations(plugins, resolved)
     return resolved
 
@@ -296,12 +320,36 @@ def _schema(plugins: Plugins) -> dict[str, Any]:
 
 
 def _table(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    return {
-        field.name: _table(field.type)
-        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
-        else field
-        for field in msgspec.structs.fields(struct)
-    }
+    table: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        table[field.name] = (
+            _table(field.type) if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct) else field
+        )
+        if _may_be(Secret, field.type):
+            name = field.name + _FILE
+            described = Annotated[
+                str | None, Meta(description=f"File that holds `{field.name}`, which is not set then.")
+            ]
+            table[name] = msgspec.structs.FieldInfo(name, name, described, default=None)
+    return table
+
+
+def _is_file_of_secret(schema: dict[str, Any], path: Where) -> bool:
+    """Tell whether a path, which is one of the schema's, is that of the twin of a secret."""
+    node: Any = schema
+    for name in path[:-1]:
+        node = node[name]
+    twin = node.get(path[-1].removesuffix(_FILE)) if path[-1].endswith(_FILE) else None
+    return isinstance(twin, msgspec.structs.FieldInfo) and _may_be(Secret, twin.type)
+
+
+def _read_secret(path: str, file: str, source: str) -> Secret:
+    """Read a secret: all that the file holds, but for a line's end at the end."""
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: the file {file!r} cannot be read: {error} (from {source})") from None
+    return Secret(text.removesuffix("\n").removesuffix("\r"))
 
 
 def _description(type_: Any) -> str:
@@ -323,17 +371,34 @@ def _checked(schema: dict[str, Any], path: Where, value: Value) -> Any:
             return {}
         raise SettingsError(f"{dotted}: this is a table, with {_named(node)}; got {value.raw!r} (from {value.source})")
     try:
-        if value.text and not _takes_text(node.type) and value.raw[:1] in ("[", "{"):
+        if (
+            value.text
+            and not _may_be(str, node.type)
+            and not _may_be(Secret, node.type)
+            and value.raw[:1] in ("[", "{")
+        ):
+            # A setting that may be a text can begin with any character: an IPv6 address, say.
             return msgspec.json.decode(value.raw, type=node.type)
-        return msgspec.convert(value.raw, node.type, strict=not value.text)
+        return msgspec.convert(value.raw, node.type, strict=not value.text, dec_hook=_wrapped)
     except msgspec.MsgspecError as error:
-        raise SettingsError(f"{dotted}: {error}; got {value.raw!r} (from {value.source})") from None
+        shown = HIDDEN if _may_be(Secret, node.type) else repr(value.raw)
+        raise SettingsError(f"{dotted}: {error}; got {shown} (from {value.source})") from None
 
 
-def _takes_text(type_: Any) -> bool:
-    """Tell whether a setting may be a text, which can begin with any character (an IPv6 address, say)."""
+def _may_be(wanted: type, type_: Any) -> bool:
     options = get_args(type_) if get_origin(type_) in (Annotated, Union, UnionType) else ()
-    return type_ is str or any(_takes_text(option) for option in options)
+    return type_ is wanted or any(_may_be(wanted, option) for option in options)
+
+
+def _wrapped(type_: type, value: Any) -> Any:
+    """Make a secret of a text, for msgspec, which does not know the type."""
+    if type_ is Secret and isinstance(value, str | Secret):
+        return value if isinstance(value, Secret) else Secret(value)
+    raise msgspec.ValidationError("Expected `str`")
+
+
+def _hidden(value: Any) -> str:
+    return str(value)
 
 
 def _refuse_name(path: Where, node: Any, source: str) -> None:
@@ -418,7 +483,7 @@ def _build(plugins: Plugins, tree: dict[str, Any], sources: dict[str, str]) -> R
             continue
         factory = plugins.choose(kind, name)
         try:
-            backends[kind] = msgspec.convert(table.get(name, {}), factory.settings)
+            backends[kind] = msgspec.convert(table.get(name, {}), factory.settings, dec_hook=_wrapped)
         except msgspec.ValidationError as error:
             raise SettingsError(f"{kind}.{name}: {error}; set it, the backend cannot do without") from None
     core = {

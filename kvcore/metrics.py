@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -10,12 +11,15 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from kvcore.model import Outcome
+from kvcore.backends import QueueStats
+from kvcore.clock import version_ms
+from kvcore.model import Outcome, Version
 from kvcore.tiers import BreakerState, Tier
 
 __all__ = ("Metrics",)
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_LAG_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -50,6 +54,38 @@ class Metrics:
             ("verdict",),
             registry=self.registry,
         )
+        self._lag = Histogram(
+            "kvcore_lag_seconds",
+            "Time from the stamping of a mutation to its place in the store, as the worker that applied it sees it.",
+            buckets=_LAG_SECONDS,
+            registry=self.registry,
+        )
+        self.redelivered = Counter(
+            "kvcore_redelivered_mutations",
+            "Mutations that a worker took which may have been in other hands before.",
+            registry=self.registry,
+        )
+        self.put_off = Counter(
+            "kvcore_refreshes_put_off",
+            "Refreshes put on the queue since the cache could not be reached.",
+            registry=self.registry,
+        )
+        self._queue = Gauge(
+            "kvcore_queue_messages",
+            "Messages in the queue, by channel and state (waiting, or unsettled: in the hands of workers), as a worker saw"
+            " it last; a message may hold several mutations.",
+            ("channel", "state"),
+            registry=self.registry,
+        )
+        self._consumers = Gauge(
+            "kvcore_queue_consumers",
+            "Workers on a channel, as a worker saw it last.",
+            ("channel",),
+            registry=self.registry,
+        )
+        self._dead_letters = Gauge(
+            "kvcore_queue_dead_letters", "Dead letters kept, as a worker saw it last.", registry=self.registry
+        )
         self._batches = Histogram(
             "kvcore_batch_items",
             "Items joined into one bulk call, by tier and operation.",
@@ -72,6 +108,26 @@ class Metrics:
         """Count what became of mutations."""
         for verdict, number in collections.Counter(outcome.verdict for outcome in outcomes).items():
             self._mutations.labels(verdict.value).inc(number)
+
+    def applied(self, versions: Iterable[Version], now_ms: int) -> None:
+        """Note how long mutations took from their stamping until now, at which the store has them."""
+        observe = self._lag.observe
+        for version in versions:
+            observe(max(0, now_ms - version_ms(version)) / 1000)
+
+    def saw(self, queue: QueueStats | None) -> None:
+        """Show a queue in numbers; None: it cannot be asked."""
+        if queue is None:
+            for gauge in (self._queue, self._consumers):
+                gauge.clear()
+            self._dead_letters.set(math.nan)
+            return
+        for state, numbers in (("waiting", queue.waiting), ("unsettled", queue.unsettled or {})):
+            for channel, number in numbers.items():
+                self._queue.labels(channel, state).set(number)
+        for channel, number in queue.consumers.items():
+            self._consumers.labels(channel).set(number)
+        self._dead_letters.set(math.nan if queue.dead_letters is None else queue.dead_letters)
 
     def batches(self, tier: str, operation: str) -> Callable[[int], None]:
         """Return the function that notes the size of a bulk call."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from kvcore.service import KeyValueService
 from kvcore.tiers import BreakerState, Tier
 from kvcore.worker import Worker
 
-__all__ = ("ComponentHealth", "Health", "Node", "Phase", "open_node", "open_worker")
+__all__ = ("ComponentHealth", "Drain", "Health", "Instance", "Node", "Phase", "open_node", "open_worker")
 
 logger = logging.getLogger(__name__)
 
@@ -34,20 +35,21 @@ _PURGE_ROWS = 1000
 
 
 class ComponentHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One tier: `status` is the answer to a ping just now."""
+    """One tier: `status` is the answer to a ping just now, `server` what has answered, `detail` why none has."""
 
     status: Literal["up", "down"]
     backend: str
+    server: str = ""
     breaker: BreakerState
     ping_ms: float
     detail: str = ""
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """A node and its tiers.
+class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A process of kvcore and its tiers.
 
     "degraded": some tier is down, or was a moment ago (its circuit breaker is not closed), and the others go on.
-    "unhealthy": nothing but what is cached can be served.
+    "unhealthy": a node can serve nothing but what is cached; a worker has nothing to take from, or nowhere to put it.
     """
 
     status: Literal["healthy", "degraded", "unhealthy"]
@@ -55,27 +57,25 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     node: str
     profile: str
-    limits: Limits
+    limits: Limits | None = None
 
 
-class Node:
-    """A running node: what HTTP and the command line are built on."""
+class Instance:
+    """A running process of kvcore: its tiers, its health and its metrics."""
 
     def __init__(
         self,
         resolved: Resolved,
         *,
-        clock: HybridClock,
+        tag: str,
         tiers: dict[Kind, Tier[Any]],
-        service: KeyValueService,
         metrics: Metrics,
-        version: str,
+        version: str = __version__,
     ) -> None:
         self.resolved = resolved
         self.settings = resolved.settings
-        self.clock = clock
+        self.tag = tag
         self.tiers = tiers
-        self.service = service
         self.metrics = metrics
         self.version = version
         self.phase: Phase = "starting"
@@ -88,28 +88,76 @@ class Node:
         """Ping every tier."""
         return await self._health("health")
 
+    def can_do(self, up: Collection[Kind]) -> bool:
+        """Tell whether anything can be done with the tiers that are up."""
+        raise NotImplementedError
+
+    @property
+    def limits(self) -> Limits | None:
+        """The largest key and value that are taken here, where any are."""
+        return None
+
     async def _check(self, asked: Sequence[str]) -> Sequence[Health]:
         pings = await asyncio.gather(*(_ping(tier) for tier in self.tiers.values()))
         components = dict(zip(self.tiers, pings, strict=True))
         up = {kind for kind, component in components.items() if component.status == "up"}
         well = all(one.status == "up" and one.breaker is BreakerState.CLOSED for one in components.values())
         health = Health(
-            status="healthy" if well else "degraded" if up & {"queue", "store"} else "unhealthy",
+            status="healthy" if well else "degraded" if self.can_do(up) else "unhealthy",
             components=components,
             version=self.version,
-            node=self.clock.tag,
+            node=self.tag,
             profile=self.settings.profile,
-            limits=self.service.limits,
+            limits=self.limits,
         )
         return [health] * len(asked)
 
 
+class Node(Instance):
+    """A running node: what HTTP and the command line are built on."""
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        *,
+        clock: HybridClock,
+        tiers: dict[Kind, Tier[Any]],
+        service: KeyValueService,
+        metrics: Metrics,
+        version: str = __version__,
+    ) -> None:
+        super().__init__(resolved, tag=clock.tag, tiers=tiers, metrics=metrics, version=version)
+        self.clock = clock
+        self.service = service
+
+    def can_do(self, up: Collection[Kind]) -> bool:
+        """A node can write as long as it has the queue or the store."""
+        return "queue" in up or "store" in up
+
+    @property
+    def limits(self) -> Limits:
+        """The largest key and value that this node takes now."""
+        return self.service.limits
+
+
+class Drain(Instance):
+    """A running worker, in a process of its own."""
+
+    def __init__(self, resolved: Resolved, *, worker: Worker, tiers: dict[Kind, Tier[Any]], metrics: Metrics) -> None:
+        super().__init__(resolved, tag=secrets.token_hex(4), tiers=tiers, metrics=metrics)
+        self.worker = worker
+
+    def can_do(self, up: Collection[Kind]) -> bool:
+        """A worker takes from the queue and gives to the store."""
+        return "queue" in up and "store" in up
+
+
 async def _ping(tier: Tier[Any]) -> ComponentHealth:
     began = time.perf_counter()
-    detail = ""
+    server = detail = ""
     try:
         async with asyncio.timeout(tier.settings.deadline_s):
-            await tier.backend.ping()
+            server = await tier.backend.ping()
     except TimeoutError:
         detail = f"no answer within {tier.settings.deadline_s:g} s"
     except UnavailableError as error:
@@ -120,6 +168,7 @@ async def _ping(tier: Tier[Any]) -> ComponentHealth:
     return ComponentHealth(
         status="down" if detail else "up",
         backend=tier.settings.backend,
+        server=server,
         breaker=tier.breaker.state,
         ping_ms=round((time.perf_counter() - began) * 1000, 3),
         detail=detail,
@@ -155,7 +204,7 @@ async def open_node(resolved: Resolved, plugins: Plugins, *, clock: HybridClock 
 
 
 @asynccontextmanager
-async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Worker]:
+async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Drain]:
     """Open the tiers and yield a worker, to be run.
 
     Raises:
@@ -168,7 +217,7 @@ async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Wor
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         tiers = await _open_tiers(stack, resolved, plugins, metrics)
-        yield Worker(
+        worker = Worker(
             resolved.settings,
             cache=tiers["cache"],
             queue=tiers["queue"],
@@ -176,6 +225,7 @@ async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Wor
             metrics=metrics,
             applied=_observers(plugins),
         )
+        yield Drain(resolved, worker=worker, tiers=tiers, metrics=metrics)
 
 
 async def _open_tiers(

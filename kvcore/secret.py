@@ -28,7 +28,8 @@ class Secret:
     def __repr__(self) -> str:
         return f"Secret({HIDDEN!r})"
 
-    __str__ = __repr__
+    def __str__(self) -> str:
+        return HIDDEN
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._text == self._text

@@ -90,11 +90,9 @@ class KeyValueService:
         self._metrics = metrics
         self._lifetimes = Lifetimes(settings.cache)
         self._tokens = itertools.count()
-        theirs = store.backend.limits
-        self.limits = Limits(
-            max_key_bytes=min(settings.limits.max_key_bytes, theirs.max_key_bytes),
-            max_value_bytes=min(settings.limits.max_value_bytes, theirs.max_value_bytes),
-        )
+        self._store = store.backend
+        self._limits = self._theirs = store.backend.limits
+        self._take_note_of_limits()
         # An acceptance must not be worth less than the store's own word.
         self.accepts = queue is not None and (
             Ability.DURABLE in queue.backend.abilities or Ability.DURABLE not in store.backend.abilities
@@ -136,6 +134,20 @@ class KeyValueService:
                 weigh=_weight,
                 observe=metrics.batches("queue", "submit"),
             )
+
+    @property
+    def limits(self) -> Limits:
+        """The largest key and value that are taken now: what is configured, or what the store takes where that is less."""
+        if self._store.limits is not self._theirs:
+            self._take_note_of_limits()
+        return self._limits
+
+    def _take_note_of_limits(self) -> None:
+        ours, self._theirs = self._settings.limits, self._store.limits
+        self._limits = Limits(
+            max_key_bytes=min(ours.max_key_bytes, self._theirs.max_key_bytes),
+            max_value_bytes=min(ours.max_value_bytes, self._theirs.max_value_bytes),
+        )
 
     async def aclose(self) -> None:
         """Wait for what is under way."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -27,6 +28,8 @@ from kvcore.tiers import Tier
 __all__ = ("Worker",)
 
 logger = logging.getLogger(__name__)
+
+_STATS_INTERVAL_S: Final = 5.0
 
 T = TypeVar("T")
 
@@ -43,14 +46,17 @@ class Worker:
         store: Tier[Store],
         metrics: Metrics,
         applied: Callable[[Sequence[Mutation]], None] = lambda mutations: None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._settings = settings.worker
+        self._now_ms = now_ms
         self._queue = queue.backend
         self._lifetimes = Lifetimes(settings.cache)
         self._metrics = metrics
         self._applied = applied
         deadline_s = settings.worker.deadline_s
         self._deadline_s = deadline_s
+        self._stats = queue.guarded(lambda _: queue.backend.stats())
         self._publish = queue.guarded(partial(queue.backend.publish, "refreshes"), deadline_s=deadline_s)
         self._apply = store.guarded(store.backend.apply, deadline_s=deadline_s)
         self._refresh = cache.guarded(cache.backend.refresh, deadline_s=deadline_s)
@@ -60,6 +66,16 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._consume("writes", self._handle_writes))
             group.create_task(self._consume("refreshes", self._handle_refreshes))
+            group.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Show the depth of the queue in the metrics, now and at every interval."""
+        while True:
+            try:
+                self._metrics.saw(await self._stats(None))
+            except UnavailableError:
+                self._metrics.saw(None)
+            await asyncio.sleep(_STATS_INTERVAL_S)
 
     async def _consume(self, channel: Channel, handle: Callable[[Delivery], Awaitable[None]]) -> None:
         pause_s = self._settings.backoff_s
@@ -117,9 +133,11 @@ class Worker:
                 raise
 
         outcomes = await self._until_available(apply, "applying")
+        self._metrics.applied((mutation.version for mutation in mutations), self._now_ms())
         missed = refreshes([Write(mutation) for mutation in mutations], outcomes, self._lifetimes)
         await self._until_available(lambda: self._refresh_or_put_off(missed), "telling the cache")
         self._metrics.count(outcomes)
+        self._metrics.redelivered.inc(sum(message.redelivered for message in messages))
         for outcome in outcomes:
             if outcome.verdict is Verdict.REJECTED:
                 logger.error("the store refuses a mutation: %s", outcome.reason)
@@ -136,6 +154,7 @@ class Worker:
             await self._refresh(missed)
         except UnavailableError as error:
             await self._publish([Mutation(refresh.key, Entry(refresh.version)) for refresh in missed])
+            self._metrics.put_off.inc(len(missed))
             logger.warning("%d refreshes put off until the cache is back: %s", len(missed), error)
 
     async def _handle_refreshes(self, delivery: Delivery) -> None:

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from kvcore.cli import _config, _keys, _node, _plugins
+from kvcore.cli import _config, _doctor, _keys, _node, _plugins
 from kvcore.cli._output import AsJson, ExitCode, note, show
 from kvcore.errors import KvcoreError, PluginError
 
@@ -81,6 +81,7 @@ app = typer.Typer(
     kvctl put greeting hello             write a key
     kvctl get greeting                   read it
     kvctl config show                    every setting in force, and where it comes from
+    kvctl doctor --profile production    look at the servers behind it, and say what is wrong
     """,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -94,6 +95,8 @@ app.command()(_keys.put)
 app.command()(_keys.delete)
 app.command()(_keys.health)
 app.command()(_plugins.plugins)
+app.command()(_doctor.doctor)
+app.add_typer(_doctor.store)
 app.add_typer(_config.app)
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvcore.cli._output import note
 from kvcore.cli._settings import ConfigFile, Overrides, Profile, read
 from kvcore.errors import SettingsError
 
@@ -44,19 +43,28 @@ def serve(
     run(resolved, plugins)
 
 
-def worker(profile: Profile = None, config: ConfigFile = None, overrides: Overrides = None) -> None:
+def worker(
+    host: Annotated[str | None, typer.Option(help="Address of health and metrics: worker.host.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of health and metrics, 0 for a free one: worker.port.")] = None,
+    profile: Profile = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
     """Run a worker: drain the queue into the store, and keep the cache in step.
 
-    For profiles whose queue, cache and store are servers of their own. Start as many workers as are needed. SIGTERM and
-    Ctrl-C end it: what it has in hand is finished first, and what it cannot finish is delivered again.
+    For profiles whose queue, cache and store are servers of their own. Start as many workers as are needed; each answers
+    /health and /metrics on a port of its own. SIGTERM and Ctrl-C end it: what it has in hand is finished first, and what
+    it cannot finish is delivered again.
 
     \b
     kvctl worker --profile production
-    kvctl worker --config /etc/kvcore.toml --set worker.batch=500
+    kvctl worker --config /etc/kvcore.toml --port 0 --set worker.batch=500
     """
-    resolved, plugins = read(profile, config, overrides)
+    resolved, plugins = read(profile, config, overrides, {"worker.host": host, "worker.port": port})
     refuse_without_shared_queue(resolved, plugins)
     log_to_stderr()
+    from kvcore.http.server import drain
+
     drain(resolved, plugins)
 
 
@@ -78,27 +86,6 @@ def refuse_without_shared_queue(resolved: Resolved, plugins: Plugins) -> None:
             f"{where}: this queue lives inside one process and no other can drain it;"
             " run the worker in the node: kvctl serve --with-worker"
         )
-
-
-def drain(resolved: Resolved, plugins: Plugins) -> None:
-    """Run a worker until SIGTERM, or until Ctrl-C, which is raised as KeyboardInterrupt once the worker has ended."""
-    import asyncio
-    import signal
-    from contextlib import suppress
-
-    import uvloop
-
-    from kvcore.runtime import open_worker
-
-    async def run() -> None:
-        async with open_worker(resolved, plugins) as opened:
-            task = asyncio.ensure_future(opened.run())
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-            note("the worker is ready")
-            await task
-
-    with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
 
 
 def log_to_stderr() -> None:

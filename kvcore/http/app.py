@@ -6,12 +6,14 @@ import itertools
 import logging
 import re
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from litestar import Litestar, Request
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, MethodNotAllowedException
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.openapi.config import OpenAPIConfig
+from litestar.types import ASGIApp, ControllerRouterHandler, HTTPScope, Message, Receive, Scope, Send
 
 from kvcore.errors import KvcoreError, PluginError
 from kvcore.http.health import health_handlers
@@ -19,9 +21,9 @@ from kvcore.http.kv import kv_handlers
 from kvcore.http.pages import openapi_config, page_handlers
 from kvcore.http.problems import problem, problem_of
 from kvcore.plugins import Plugins
-from kvcore.runtime import Node
+from kvcore.runtime import Drain, Instance, Node
 
-__all__ = ("build_app",)
+__all__ = ("build_app", "build_worker_app")
 
 logger = logging.getLogger(__name__)
 
@@ -38,29 +40,37 @@ def build_app(node: Node, plugins: Plugins) -> ASGIApp:
     own = [*kv_handlers(node.service), *health_handlers(node), *page_handlers()]
     given = [handler for handlers in plugins.given("kvcore_routes") for handler in handlers]
     try:
-        app = Litestar(
-            [*own, *given],
-            openapi_config=openapi_config(),
-            exception_handlers={KvcoreError: _on_purpose, HTTPException: _by_litestar, Exception: _by_fault},
-            logging_config=None,
-        )
+        return Edge(_litestar([*own, *given], openapi_config()), node)
     except Exception as error:
         if given:
             raise PluginError(f"the routes that plugins give do not go together with kvcore's: {error}") from error
         raise
-    return Edge(app, node)
+
+
+def build_worker_app(drain: Drain) -> ASGIApp:
+    """Return the application of a worker: its health and its metrics."""
+    return Edge(_litestar(health_handlers(drain), None), drain)
+
+
+def _litestar(handlers: Sequence[ControllerRouterHandler], openapi: OpenAPIConfig | None) -> Litestar:
+    return Litestar(
+        handlers,
+        openapi_config=openapi,
+        exception_handlers={KvcoreError: _on_purpose, HTTPException: _by_litestar, Exception: _by_fault},
+        logging_config=None,
+    )
 
 
 class Edge:
     """What is the same for every request: its id, and its time in the metrics."""
 
-    def __init__(self, app: ASGIApp, node: Node) -> None:
+    def __init__(self, app: ASGIApp, instance: Instance) -> None:
         self._app = app
-        self._prefix = node.clock.tag.encode()
+        self._prefix = instance.tag.encode()
         self._numbers = itertools.count(1)
-        self._seconds = node.metrics.requests
+        self._seconds = instance.metrics.requests
         self._in_progress = 0
-        node.metrics.in_progress.set_function(lambda: self._in_progress)
+        instance.metrics.in_progress.set_function(lambda: self._in_progress)
         self._observers: dict[tuple[str, int], Any] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,7 +129,7 @@ def _by_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Any:
         allowed = ", ".join(sorted(methods))
         return problem("method-not-allowed", f"this path knows {allowed}", [(b"allow", allowed.encode())])
     if status == 404:
-        return problem("no-such-resource", "there is nothing at this path; /docs lists what there is")
+        return problem("no-such-resource", "there is nothing at this path; /docs of a node lists what there is")
     if status == 413:
         return problem("body-too-large", "the body is larger than a request may be", [(b"connection", b"close")])
     if status < 500:

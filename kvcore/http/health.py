@@ -1,4 +1,4 @@
-"""`/health` and `/metrics`: what load balancers, monitoring and people ask a node."""
+"""`/health` and `/metrics`: what load balancers, monitoring and people ask a node or a worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kvcore.http.answers import Answer
 from kvcore.http.openapi import JsonAnswer, described
 from kvcore.http.problems import problem
 from kvcore.http.requests import NoQuery, read_query
-from kvcore.runtime import Node
+from kvcore.runtime import Instance
 
 __all__ = ("health_handlers",)
 
@@ -23,8 +23,8 @@ _RETRY: Final = [(b"retry-after", b"1")]
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
-def health_handlers(node: Node) -> list[HTTPRouteHandler]:
-    """Return the handlers of `/health…` and `/metrics` over a node."""
+def health_handlers(instance: Instance) -> list[HTTPRouteHandler]:
+    """Return the handlers of `/health…` and `/metrics` over a node or worker."""
 
     @get(
         "/health",
@@ -42,7 +42,7 @@ def health_handlers(node: Node) -> list[HTTPRouteHandler]:
     )
     async def health(request: AnyRequest) -> ASGIApp:
         read_query(request.scope["query_string"], NoQuery)
-        found = await node.health()
+        found = await instance.health()
         status = 503 if found.status == "unhealthy" else 200
         return Answer(status, msgspec.json.encode(found), headers=[_NO_STORE])
 
@@ -74,14 +74,14 @@ def health_handlers(node: Node) -> list[HTTPRouteHandler]:
     )
     async def ready(request: AnyRequest) -> ASGIApp:
         read_query(request.scope["query_string"], NoQuery)
-        if node.phase != "ready":
-            return problem("draining", f"the node is {node.phase}", [*_RETRY, _NO_STORE])
+        if instance.phase != "ready":
+            return problem("draining", f"this process is {instance.phase}", [*_RETRY, _NO_STORE])
         return Answer(200, b'{"status":"ready"}', headers=[_NO_STORE])
 
     @get("/metrics", include_in_schema=False)
     async def metrics(request: AnyRequest) -> ASGIApp:
         read_query(request.scope["query_string"], NoQuery)
-        body = generate_latest(node.metrics.registry)
+        body = generate_latest(instance.metrics.registry)
         return Answer(200, body, media_type=CONTENT_TYPE_LATEST.encode(), headers=[_NO_STORE])
 
     return [health, live, ready, metrics]

@@ -46,7 +46,6 @@ _WRITE_PROBLEMS = (
 
 def kv_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
     """Return the handlers of `/kv` over a service."""
-    max_body_bytes = body_limit(service.limits)
 
     @put(
         "/kv",
@@ -81,7 +80,7 @@ def kv_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
         query = read_query(request.scope["query_string"], WriteQuery)
         expected = read_condition(headers)
         _refuse_encoding(headers)
-        data = parse_put(await read_body(request.receive, headers, max_body_bytes))
+        data = parse_put(await read_body(request.receive, headers, body_limit(service.limits)))
         written = await service.put(data.key, bytes(data.value), ttl_s=data.ttl, expected=expected, ack=query.ack)
         return _written(data.key, written, created=expected == ZERO)
 

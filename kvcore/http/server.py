@@ -1,4 +1,4 @@
-"""Serving a node over HTTP until a signal ends it."""
+"""Running a node or a worker, with its HTTP server, until a signal ends it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Coroutine
 from types import FrameType
+from typing import Any
 
 import uvicorn
 import uvloop
+from litestar.types import ASGIApp
 
-from kvcore.config import HttpSettings, Resolved
-from kvcore.errors import SettingsError
-from kvcore.http.app import build_app
+from kvcore.config import Resolved
+from kvcore.errors import KvcoreError, SettingsError
+from kvcore.http.app import build_app, build_worker_app
 from kvcore.http.protocol import StrictHttpProtocol
 from kvcore.plugins import Plugins
-from kvcore.runtime import Node, open_node
+from kvcore.runtime import Drain, Instance, Node, open_node, open_worker
 
-__all__ = ("serve",)
+__all__ = ("drain", "serve")
 
 
 def serve(resolved: Resolved, plugins: Plugins) -> None:
@@ -33,59 +36,110 @@ def serve(resolved: Resolved, plugins: Plugins) -> None:
         SettingsError: the port is in use, or a backend cannot work with its settings.
         UnavailableError: a backend cannot be opened now.
     """
+    settings = resolved.settings.http
+    with _bound("http", settings.host, settings.port) as listener:
+        _run(_serve(resolved, plugins, listener))
+
+
+def drain(resolved: Resolved, plugins: Plugins) -> None:
+    """Open a worker and let it drain the queue until SIGTERM or SIGINT; then finish what it has in hand and close it.
+
+    Raises:
+        KvcoreError: the worker has ended by a fault.
+        SettingsError: the port is in use, or a backend cannot work with its settings.
+        UnavailableError: a backend cannot be opened now.
+    """
+    settings = resolved.settings.worker
+    with _bound("worker", settings.host, settings.port) as listener:
+        _run(_drain(resolved, plugins, listener))
+
+
+def _run(coroutine: Coroutine[Any, Any, None]) -> None:
     # uvicorn warns of every malformed request, and anybody can send those.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    with _bound(resolved.settings.http) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(resolved, plugins, listener))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(coroutine)
 
 
 async def _serve(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
     async with open_node(resolved, plugins) as node:
-        config = uvicorn.Config(
-            build_app(node, plugins),
-            http=StrictHttpProtocol,
-            ws="none",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=max(1, round(resolved.settings.http.shutdown_s)),
-        )
+        config = _uvicorn(build_app(node, plugins), round(resolved.settings.http.shutdown_s))
         await NodeServer(config, node, listener).serve([listener])
 
 
-class NodeServer(uvicorn.Server):
-    """uvicorn's server, which says when it is ready, and drains before it stops."""
+async def _drain(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
+    async with open_worker(resolved, plugins) as drain:
+        task = asyncio.create_task(drain.worker.run(), name="worker")
+        try:
+            await DrainServer(_uvicorn(build_worker_app(drain), 1), drain, listener, task).serve([listener])
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            raise KvcoreError(f"the worker has ended by a fault: {fault!r}") from fault
 
-    def __init__(self, config: uvicorn.Config, node: Node, listener: socket.socket) -> None:
+
+def _uvicorn(app: ASGIApp, shutdown_s: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=StrictHttpProtocol,
+        ws="none",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=max(1, shutdown_s),
+    )
+
+
+class InstanceServer(uvicorn.Server):
+    """uvicorn's server, which says when it is ready, and where."""
+
+    title = "kvcore"
+    pages: tuple[tuple[str, str], ...] = (("health", "/health"), ("metrics", "/metrics"))
+
+    def __init__(self, config: uvicorn.Config, instance: Instance, listener: socket.socket) -> None:
         super().__init__(config)
-        self._node = node
+        self._instance = instance
         self._address = listener.getsockname()
-        self._stop_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen, and tell where."""
+        """Begin to listen, and tell where, and what is there behind it."""
+        health = await self._instance.health()
         await super().startup(sockets)
         # What is there now stays until the end. Without this every full collection walks over it: some 40 ms in which
         # no request is served.
         gc.collect()
         gc.freeze()
-        if self._stop_at is None:
-            self._node.phase = "ready"
+        if self._instance.phase == "starting":
+            self._instance.phase = "ready"
         host, port = self._address[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        for name, path in (("console", "/"), ("docs", "/docs"), ("health", "/health"), ("metrics", "/metrics")):
-            print(f"{name:8} {url}{path}", file=sys.stderr)  # noqa: T201 - what the user has asked for
-        print(f"kvcore is ready, process {os.getpid()}; Ctrl-C stops it", file=sys.stderr, flush=True)  # noqa: T201 - as above
+        for kind, tier in health.components.items():
+            _tell(f"{kind:8} {tier.backend}: {tier.server if tier.status == 'up' else f'down, {tier.detail}'}")
+        for name, path in self.pages:
+            _tell(f"{name:8} {url}{path}")
+        _tell(f"{self.title} is ready, process {os.getpid()}; Ctrl-C stops it")
+
+
+class NodeServer(InstanceServer):
+    """Serves a node, and drains before it stops."""
+
+    pages = (("console", "/"), ("docs", "/docs"), *InstanceServer.pages)
+
+    def __init__(self, config: uvicorn.Config, node: Node, listener: socket.socket) -> None:
+        super().__init__(config, node, listener)
+        self._drain_s = node.settings.http.drain_s
+        self._stop_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; at a second signal, or for Ctrl-C, do not wait for load balancers to notice."""
-        drain_s = 0.0 if sig == signal.SIGINT else self._node.settings.http.drain_s
+        drain_s = 0.0 if sig == signal.SIGINT else self._drain_s
         if self._stop_at is not None:
             self.force_exit = True
             drain_s = 0.0
-        self._node.phase = "draining"
+        self._instance.phase = "draining"
         self._stop_at = time.monotonic() + drain_s
 
     async def on_tick(self, counter: int) -> bool:
@@ -94,24 +148,48 @@ class NodeServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _bound(settings: HttpSettings) -> socket.socket:
-    """Bind without listening: while the node starts, connections are refused."""
+class DrainServer(InstanceServer):
+    """Serves the health and the metrics of a worker, for as long as that runs."""
+
+    title = "the worker"
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, listener: socket.socket, task: asyncio.Task[None]) -> None:
+        super().__init__(config, drain, listener)
+        self._task = task
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Let the worker finish what it has in hand; at a second signal, do not wait for that."""
+        if self._instance.phase == "draining":
+            self.force_exit = True
+        self._instance.phase = "draining"
+        self._task.cancel()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell, ten times a second, whether to stop."""
+        self.should_exit = self._task.done() or self.force_exit
+        return await super().on_tick(counter)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what the user has asked for
+
+
+def _bound(table: str, host: str, port: int) -> socket.socket:
+    """Bind without listening: while the process starts, connections are refused. `table`: where host and port are set."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, proto)
     except (OSError, UnicodeError) as error:
-        raise SettingsError(f"http.host: cannot listen at {settings.host}: {error}") from None
+        raise SettingsError(f"{table}.host: cannot listen at {host}: {error}") from None
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRNOTAVAIL:
-            raise SettingsError(f"http.host: this machine does not have the address {settings.host}") from None
-        hint = "choose another one with --port or KVCORE_HTTP__PORT"
-        raise SettingsError(
-            f"http.port: cannot listen at {settings.host}:{settings.port}: {error.strerror}; {hint}"
-        ) from None
+            raise SettingsError(f"{table}.host: this machine does not have the address {host}") from None
+        hint = f"choose another one with --port or KVCORE_{table.upper()}__PORT"
+        raise SettingsError(f"{table}.port: cannot listen at {host}:{port}: {error.strerror}; {hint}") from None
     return listener

@@ -22,18 +22,37 @@ asserted to be refused or absent::
 `settings` must lead to a place that nothing else uses while the test runs; stores and caches may find there what
 earlier tests left behind, a queue must be empty. Without the fixture the settings' defaults are taken. The suites need
 the extra `kvcore[testing]`, and no configuration.
+
+For a backend that needs a server, `kvcore.testing.fixtures` is a plugin of pytest with the fixtures `redis_servers`,
+`rabbitmq_cluster` and `database`, which start real ones (`kvcore.testing.servers`).
 """
 
-import pytest
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-# Else a failing assertion in an installed package would say nothing but "AssertionError".
-pytest.register_assert_rewrite(
-    *(f"{__name__}.{module}" for module in ("backend", "cache", "cache_model", "queue", "store", "store_model"))
-)
-
-from kvcore.testing.cache import CacheConformance  # noqa: E402 - after the registration, to be covered by it
-from kvcore.testing.queue import QueueConformance  # noqa: E402 - after the registration, to be covered by it
-from kvcore.testing.store import StoreConformance  # noqa: E402 - after the registration, to be covered by it
-from kvcore.testing.waiting import eventually  # noqa: E402 - keeps the imports together
+if TYPE_CHECKING:
+    from kvcore.testing.cache import CacheConformance
+    from kvcore.testing.queue import QueueConformance
+    from kvcore.testing.store import StoreConformance
+    from kvcore.testing.waiting import eventually
 
 __all__ = ("CacheConformance", "QueueConformance", "StoreConformance", "eventually")
+
+_MODULES = {
+    "CacheConformance": "cache",
+    "QueueConformance": "queue",
+    "StoreConformance": "store",
+    "eventually": "waiting",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a suite at its first use, since what only starts servers has no need of pytest."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import pytest  # noqa: PLC0415 - as the docstring says
+
+    # Else a failing assertion in an installed package would say nothing but "AssertionError".
+    suites = ("backend", "cache", "cache_model", "queue", "store", "store_model")
+    pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in suites))
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""A node in a process of its own, for tests that speak HTTP to the real thing."""
+"""Nodes and workers in processes of their own, for tests of the real thing."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import ClassVar
 
-__all__ = ("NodeProcess", "running_node")
+__all__ = ("NodeProcess", "WorkerProcess", "running_node", "running_worker")
 
-_READY = "kvcore is ready"
+_READY = " is ready, process "
 
 
 class NodeProcess:
     """`kvctl serve` on a free port of 127.0.0.1. `url` is set once it is ready; `lines` is what it has said on standard error."""
 
+    _command: ClassVar = "serve"
+    _listening: ClassVar = {"http.port": "0", "http.host": "127.0.0.1"}
+
     def __init__(self, settings: Mapping[str, str], *, wait_s: float = 60.0) -> None:
-        flags = {"http.port": "0", "http.host": "127.0.0.1"} | dict(settings)
-        command = [sys.executable, "-m", "kvcore.cli", "serve"]
+        flags = self._listening | dict(settings)
+        command = [sys.executable, "-m", "kvcore.cli", self._command]
         for path, value in flags.items():
             command += ["--set", f"{path}={value}"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KVCORE_")}
@@ -39,7 +43,7 @@ class NodeProcess:
             raise
         if not ready or not self.url:
             self.kill()
-            raise RuntimeError(f"the node did not become ready: {''.join(self.lines)}")
+            raise RuntimeError(f"kvctl {self._command} did not become ready: {''.join(self.lines)}")
 
     @property
     def pid(self) -> int:
@@ -79,9 +83,16 @@ class NodeProcess:
                 self.lines.append(line)
                 if line.startswith("health "):
                     self.url = line.split()[1].removesuffix("/health")
-                if line.startswith(_READY):
+                if _READY in line:
                     self._ready.set()
         self._ready.set()
+
+
+class WorkerProcess(NodeProcess):
+    """`kvctl worker`; `url` is where its health and metrics are."""
+
+    _command = "worker"
+    _listening: ClassVar = {"worker.port": "0", "worker.host": "127.0.0.1"}
 
 
 @contextmanager
@@ -92,3 +103,13 @@ def running_node(settings: Mapping[str, str], *, wait_s: float = 60.0) -> Iterat
         yield node
     finally:
         node.kill()
+
+
+@contextmanager
+def running_worker(settings: Mapping[str, str], *, wait_s: float = 60.0) -> Iterator[WorkerProcess]:
+    """Start a worker, as `running_node` does a node."""
+    worker = WorkerProcess(settings, wait_s=wait_s)
+    try:
+        yield worker
+    finally:
+        worker.kill()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -84,14 +85,14 @@ def running(*command: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def wait_for_line(process: subprocess.Popen[str], words: str) -> None:
-    """Read what a program says on stderr until it says this."""
+def wait_for_line(process: subprocess.Popen[str], words: str) -> list[str]:
+    """Read what a program says on stderr until it says this; return all of it."""
     assert process.stderr is not None
     said = []
     for line in process.stderr:
         said.append(line)
         if words in line:
-            return
+            return said
     pytest.fail(f"{words!r} was not said: {''.join(said)}")
 
 
@@ -144,17 +145,44 @@ def test_worker_refuses_a_profile_that_has_nothing_for_it(profile: str, reason: 
     assert reason in result.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_ends_a_worker_cleanly(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    """SIGTERM ends a worker with 0 and Ctrl-C with 130, in both cases after it was closed, without a traceback."""
-    program = tmp_path / "program.py"
+@contextmanager
+def running_shared_worker(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a worker on backends that claim to be shared."""
+    program = folder / "program.py"
     program.write_text(SHARED_QUEUE, encoding="utf-8")
     backends = [argument for kind in ("cache", "queue", "store") for argument in ("--set", f"{kind}.backend=shared")]
-    with running(str(program), "worker", "--profile", "memory", *backends) as process:
+    with running(str(program), "worker", "--port", "0", "--profile", "memory", *backends) as process:
+        yield process
+
+
+def test_a_worker_answers_for_its_health_and_metrics(tmp_path: Path) -> None:
+    """A worker says at its start where its health and its metrics are, and answers there; it knows no keys."""
+    with running_shared_worker(tmp_path) as process:
+        said = wait_for_line(process, "the worker is ready")
+        url = next(line.split()[1] for line in said if line.startswith("health ")).removesuffix("/health")
+        with httpx.Client(base_url=url) as client:
+            health = client.get("/health").json()
+            assert (health["status"], set(health["components"])) == ("healthy", {"cache", "queue", "store"})
+            assert client.get("/health/live").status_code == client.get("/health/ready").status_code == 200
+            metrics = client.get("/metrics").text
+            assert client.get("/kv", params={"key": "a"}).status_code == 404
+    for name in (
+        "kvcore_queue_messages{",
+        "kvcore_queue_consumers{",
+        "kvcore_queue_dead_letters 0.0",
+        "kvcore_lag_sec",
+    ):
+        assert name in metrics
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_worker_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C end a worker as they end a node: with 0, after it was closed, without a traceback."""
+    with running_shared_worker(tmp_path) as process:
         wait_for_line(process, "the worker is ready")
         process.send_signal(number)
         _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (code, "")
+    assert (process.returncode, said) == (0, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

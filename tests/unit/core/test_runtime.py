@@ -77,6 +77,20 @@ async def test_a_worker_of_its_own_opens_the_same_tiers() -> None:
     assert len(log) == 6
 
 
+@pytest.mark.parametrize(
+    ("down", "status"),
+    [("", "healthy"), ("Cache", "degraded"), ("Queue", "unhealthy"), ("Store", "unhealthy")],
+)
+async def test_health_of_a_worker(down: str, status: str) -> None:
+    """A worker can do without the cache; without queue or store there is nothing that it could do."""
+    resolved, plugins, plugin = prepared([])
+    async with open_worker(resolved, plugins) as drain:
+        if down:
+            plugin.opened[f"Fake{down}"].faults.always = "before"
+        health = await drain.health()
+    assert (health.status, health.limits) == (status, None)
+
+
 async def test_a_worker_without_a_queue_is_refused() -> None:
     """There would be nothing for it to do."""
     resolved, plugins, _ = prepared([], KVCORE_QUEUE__BACKEND="none", KVCORE_WORKER__IN_NODE="false")
@@ -123,7 +137,7 @@ async def test_health_says_what_is_down_and_who_speaks() -> None:
         plugin.opened["FakeCache"].faults.always = "before"
         health = await node.health()
     assert health.components["cache"].detail == "the server is down"
-    assert health.components["store"].detail == ""
+    assert (health.components["store"].detail, health.components["store"].server) == ("", "a fake")
     assert health.node == node.clock.tag
     assert health.profile == "embedded"
 
