@@ -12,7 +12,7 @@ python -m pip wheel --quiet --no-deps --wheel-dir "$place/wheels" . plugins/*/
 python -m pip install --quiet "$place"/wheels/*.whl
 python -m pip install --quiet --no-deps --force-reinstall "$place"/wheels/*.whl
 
-cp tests/conftest.py "$place/tests"
+cp conftest.py "$place/tests"
 for plugin in plugins/*/; do
     cp -R "$plugin/tests" "$place/tests/$(basename "$plugin")"
 done

@@ -1,8 +1,10 @@
-"""What all tests share: the event loop that the product runs on."""
+"""What all tests share: the event loop that the product runs on, and real servers."""
 
 from __future__ import annotations
 
 import pytest
+
+pytest_plugins = ["kvcore.testing.fixtures"]
 
 
 @pytest.fixture(scope="session")
