@@ -5,7 +5,8 @@ the confirm → install in the cache → answer "accepted". Confirm comes before
 accepted. With `stored`, and for every condition, the worker's outcome is waited for instead. Without a queue, or when
 it is down, the node applies to the store itself, which is guarded by the same versions.
 
-Read: cache → on a miss a lease, then the store, then a fill by that lease.
+Read: cache → on a miss a lease, then the store, then a fill by that lease. Who misses the lease waits for that fill a
+while: however many readers on however many nodes miss a key at once, the store is asked once.
 
 A failing cache never fails a request. See `kvcore.slots` for why the steps have this order.
 """
@@ -54,6 +55,8 @@ CacheUse = Literal["hit", "miss", "stale", "bypass"]
 MAX_TTL_S: Final = 100 * 366 * 86_400
 _FIRST_POLL_S: Final = 0.002
 _LONGEST_POLL_S: Final = 0.2
+_FOLLOW_S: Final = 0.05
+"""How long a reader waits for another's fill: longer than a store takes, shorter than anybody notices. Then it asks itself."""
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -117,9 +120,11 @@ class KeyValueService:
             weigh=lambda install: len(install.key) + len(install.entry.value or b"") + 64,
             observe=metrics.batches("cache", "install"),
         )
-        self._get = store.batcher(
-            store.guarded(store.backend.get), joined=True, observe=metrics.batches("store", "get")
-        )
+        self._lease = cache.guarded(cache.backend.reserve)
+        self._fill_slots = cache.guarded(cache.backend.install)
+        self._ask_store = store.guarded(store.backend.get)
+        self._lead = store.batcher(self._fill_all, joined=True, observe=metrics.batches("store", "fill"))
+        self._get = store.batcher(self._ask_store, joined=True, observe=metrics.batches("store", "get"))
         self._apply = store.batcher(
             self._direct.apply, weigh=_weight_of_write, observe=metrics.batches("store", "apply")
         )
@@ -151,7 +156,14 @@ class KeyValueService:
 
     async def aclose(self) -> None:
         """Wait for what is under way."""
-        batchers: list[Batcher[Any, Any]] = [self._read, self._reserve, self._install, self._get, self._apply]
+        batchers: list[Batcher[Any, Any]] = [
+            self._read,
+            self._reserve,
+            self._install,
+            self._lead,
+            self._get,
+            self._apply,
+        ]
         if self._queue is not None:
             batchers += [self._publish, self._submit]
         for batcher in batchers:
@@ -211,16 +223,42 @@ class KeyValueService:
         return await self._get(key) or Entry(ZERO)
 
     async def _fill(self, key: str) -> Entry:
-        """Read the store, and leave what it has in the cache if the lease for that is ours."""
-        token = self._token()
-        try:
-            lease = await self._reserve(Reserve(key, token, reader=True, lifetime_ms=self._lifetimes.lease_ms))
-        except UnavailableError:
-            return await self._stored(key)
-        entry = await self._stored(key)
-        if lease.granted:
-            await self._install_quietly(key, entry, token, self._lifetimes.entry_ms(entry))
+        """Read the store, and leave what it has in the cache; where somebody else is doing just that, wait a while for them."""
+        entry = await self._lead(key)
+        pause_s = _FIRST_POLL_S
+        waits_until = asyncio.get_running_loop().time() + _FOLLOW_S
+        while entry is None:
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
+            entry = await self._cached(key)
+            if entry is None and asyncio.get_running_loop().time() > waits_until:
+                entry = await self._stored(key)
         return entry
+
+    async def _fill_all(self, keys: Sequence[str]) -> Sequence[Entry | None]:
+        """Ask for the leases on keys, read the store, and fill; None where the cache is being, or has been, filled by others."""
+        lease_ms = self._lifetimes.lease_ms
+        asked = [Reserve(key, self._token(), reader=True, lifetime_ms=lease_ms) for key in keys]
+        try:
+            leases = await self._lease(asked)
+        except UnavailableError:
+            return await self._read_store(keys)
+        granted = [reserve for reserve, lease in zip(asked, leases, strict=True) if lease.granted]
+        if not granted:
+            return [None] * len(keys)
+        entries = await self._read_store([reserve.key for reserve in granted])
+        found = {reserve.key: entry for reserve, entry in zip(granted, entries, strict=True)}
+        fills = [
+            Install(one.key, found[one.key], one.token, self._lifetimes.entry_ms(found[one.key])) for one in granted
+        ]
+        try:
+            await self._fill_slots(fills)
+        except UnavailableError as error:
+            logger.debug("not filled into the cache: %s", error)
+        return [found.get(key) for key in keys]
+
+    async def _read_store(self, keys: Sequence[str]) -> list[Entry]:
+        return [entry or Entry(ZERO) for entry in await self._ask_store(keys)]
 
     async def _awaited(self, key: str, min_version: Version, wait_s: float) -> Entry:
         """Ask the store again until it has the version, at growing intervals."""
