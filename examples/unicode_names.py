@@ -78,18 +78,23 @@ class Connection:
     ) -> None:
         self._writer.close()
 
-    async def put(self, key: str, value: object) -> None:
-        """Store any JSON value under a key."""
-        await self._ask("PUT", "/kv", {"data": {"key": key, "value": value}}, expected=(200, 202))
+    async def put(self, key: str, value: object) -> str:
+        """Store any JSON value under a key; return the version that the key has now."""
+        _, answer = await self._ask("PUT", "/kv", {"data": {"key": key, "value": value}}, expected=(200, 202))
+        version: str = answer["data"]["version"]
+        return version
 
-    async def get(self, key: str) -> Any:
-        """Return the value of a key; None where there is no such key."""
-        status, answer = await self._ask("GET", f"/kv?key={quote(key, safe='')}", expected=(200, 404))
+    async def get(self, key: str, min_version: str) -> Any:
+        """Return the value of a key; None where there is no such key. What it had before a version is not answered."""
+        target = f"/kv?key={quote(key, safe='')}&min_version={min_version}&wait=10000"
+        status, answer = await self._ask("GET", target, expected=(200, 404))
         return answer["data"]["value"] if status == 200 else None
 
-    async def delete(self, key: str) -> None:
-        """Delete a key."""
-        await self._ask("DELETE", f"/kv?key={quote(key, safe='')}", expected=(200, 202))
+    async def delete(self, key: str) -> str:
+        """Delete a key; return the version of the delete."""
+        _, answer = await self._ask("DELETE", f"/kv?key={quote(key, safe='')}", expected=(200, 202))
+        version: str = answer["data"]["version"]
+        return version
 
     async def _ask(
         self, method: str, target: str, document: object = None, *, expected: Sequence[int]
@@ -150,17 +155,18 @@ async def run(url: str, count: int) -> int:
     """Load, read, delete, read again; return how many records were not as they should be."""
     characters = named_characters()
     block = [character for character in characters if ord(character) in HIEROGLYPHS]
+    versions: dict[str, str] = {}
     differences: list[str] = []
 
     async def load(connection: Connection, character: str) -> None:
-        await connection.put(key_of(character), record_of(character))
+        versions[character] = await connection.put(key_of(character), record_of(character))
 
     async def delete(connection: Connection, character: str) -> None:
-        await connection.delete(key_of(character))
+        versions[character] = await connection.delete(key_of(character))
 
     async def compare(connection: Connection, character: str) -> None:
         expected = None if character in deleted else record_of(character)
-        found = await connection.get(key_of(character))
+        found = await connection.get(key_of(character), versions[character])
         if found != expected:
             differences.append(f"U+{ord(character):04X}: expected {expected}, found {found}")
 

@@ -1,4 +1,4 @@
-"""Nodes in processes of their own, one for each profile that runs anywhere."""
+"""Nodes in processes of their own, one for each profile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kvcore.testing.nodes import NodeProcess, running_node
+from kvcore.testing.nodes import NodeProcess, running_node, running_worker
+from kvcore.testing.production import production_settings
+from kvcore.testing.servers import Database, RabbitCluster, RedisServers
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +28,15 @@ def memory() -> Iterator[NodeProcess]:
         yield node
 
 
-@pytest.fixture(params=["embedded", "memory"])
+@pytest.fixture(scope="session")
+def production(redis_servers: RedisServers, rabbitmq_cluster: RabbitCluster, database: Database) -> Iterator[NodeProcess]:
+    """Give a node on real servers, which a worker in a process of its own drains."""
+    settings = production_settings(redis_servers, rabbitmq_cluster, database, name="e2e")
+    with running_worker(settings), running_node(settings) as node:
+        yield node
+
+
+@pytest.fixture(params=["embedded", "memory", "production"])
 def node(request: pytest.FixtureRequest) -> NodeProcess:
     """Give a node on each profile in turn."""
     running: NodeProcess = request.getfixturevalue(request.param)
