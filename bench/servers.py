@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.client import HOST
-from kvcore.testing.nodes import running_node
+from kvcore.testing.nodes import running_node, running_worker
+from kvcore.testing.production import production_settings
+from kvcore.testing.servers import RabbitCluster, RedisServers, database_class
 
-__all__ = ("Server", "bare_asgi", "embedded_node", "rss_mb")
+__all__ = ("Server", "bare_asgi", "embedded_node", "production_node", "production_servers", "rss_mb")
 
 _REPOSITORY = Path(__file__).parents[1]
 _START_LIMIT_S = 30.0
@@ -39,6 +41,26 @@ def embedded_node(folder: Path) -> Iterator[Server]:
     """
     began = time.perf_counter()
     with running_node({"profile": "embedded", "store.sqlite.path": str(folder / "kvcore.db")}) as node:
+        yield Server(node.pid, node.port, time.perf_counter() - began)
+
+
+@contextmanager
+def production_servers() -> Iterator[dict[str, str]]:
+    """Run private Redis, RabbitMQ and database servers, and give the settings for nodes and workers on them.
+
+    Raises:
+        MissingServerError: an executable is not installed.
+    """
+    with RedisServers() as redis, RabbitCluster() as rabbit, database_class()() as database:
+        print(f"servers: {redis.version}, {rabbit.version}, {database.version}", file=sys.stderr, flush=True)
+        yield production_settings(redis, rabbit, database, name="bench") | {"cache.redis.max_keys": "1000000"}
+
+
+@contextmanager
+def production_node(settings: Mapping[str, str]) -> Iterator[Server]:
+    """Run a node and a worker on servers that run already."""
+    began = time.perf_counter()
+    with running_worker(settings), running_node(settings) as node:
         yield Server(node.pid, node.port, time.perf_counter() - began)
 
 
