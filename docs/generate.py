@@ -23,6 +23,7 @@ from kvcore.config import Setting, describe
 from kvcore.http.problems import PROBLEMS
 from kvcore.metrics import Metrics
 from kvcore.plugins import load_plugins
+from kvcore.secret import Secret
 
 FOLDER: Final = Path(__file__).parent
 
@@ -62,6 +63,9 @@ A setting is known by its path, such as `http.port`. What is in force comes from
 4. the environment: `KVCORE_HTTP__PORT` is `http.port`;
 5. flags: `--set http.port=9000`, and those with names of their own, such as `--port`.
 
+A list is written as JSON in the environment and in flags: `KVCORE_QUEUE__RABBITMQ__HOSTS='["a:5672", "b:5672"]'`. A secret is shown nowhere, and can
+be read from a file: its name with `_file` at the end names that.
+
 Unknown names, wrong types and combinations that cannot work are refused, with the path and where the value came from. `kvctl config show`
 prints what is in force and why, `kvctl config check` tells whether it can work, and `kvctl config init` writes a commented file.
 
@@ -90,7 +94,8 @@ METRICS_HEAD: Final = """\
 
 <!-- Made by docs/generate.py from the metrics themselves: change those. -->
 
-`GET /metrics` shows these in the Prometheus text format, and what prometheus-client knows of every process (`process_*`, `python_*`).
+`GET /metrics` of a node, and of a worker, shows these in the Prometheus text format, and what prometheus-client knows of every process
+(`process_*`, `python_*`). What concerns the queue is shown by workers.
 
 """
 
@@ -148,7 +153,9 @@ def _exposed(family: Metric) -> str:
 
 def _row(setting: Setting) -> str:
     default = (
-        "" if setting.default in (msgspec.NODEFAULT, None) else f"`{literal(msgspec.to_builtins(setting.default))}`"
+        ""
+        if setting.default in (msgspec.NODEFAULT, None)
+        else f"`{literal(msgspec.to_builtins(setting.default, enc_hook=str))}`"
     )
     cells = (f"`{setting.path}`", type_text(setting.type), default or "no default", setting.description)
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
@@ -166,7 +173,7 @@ def type_text(type_: Any) -> str:
                     if limit is not None
                 ]
         type_ = type_.__origin__
-    words = {bool: "true or false", int: "integer", float: "number", str: "text"}
+    words = {bool: "true or false", int: "integer", float: "number", str: "text", Secret: "secret text"}
     if type_ in words:
         name = words[type_]
     elif get_origin(type_) in (list, tuple):

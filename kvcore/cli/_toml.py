@@ -13,6 +13,7 @@ import msgspec
 from kvcore.config import PROFILES, Setting, describe
 from kvcore.errors import SettingsError
 from kvcore.plugins import Plugins
+from kvcore.secret import Secret
 
 __all__ = ("literal", "template")
 
@@ -59,6 +60,8 @@ def _entry(setting: Setting, name: str, value: Any, *, commented: bool) -> str:
     described = textwrap.wrap(setting.description, 110, initial_indent="# ", subsequent_indent="# ")
     if value is msgspec.NODEFAULT or value is None:
         described.append(f"# {name} has no default.")
+    elif isinstance(value, Secret):
+        described.append(f"# {name} has a default that is not shown.")
     else:
         described.append(f"{'# ' if commented else ''}{name} = {literal(msgspec.to_builtins(value))}")
     return "\n".join(described) + "\n"
