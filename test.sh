@@ -20,12 +20,36 @@ if command -v pyenv >/dev/null; then
     export PATH
 fi
 
-# Tools of the operating system that tests use where they are there.
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    for tool in wrk; do
-        command -v "$tool" >/dev/null || apt-get install -y --no-install-recommends "$tool" </dev/null >/dev/null 2>&1 ||
-            echo "test.sh: $tool could not be installed; what needs it is skipped" >&2
+# Servers and tools that tests use where they are there, as executable:package. PostgreSQL's are not on PATH.
+needed="wrk:wrk redis-server:redis-server rabbitmq-server:rabbitmq-server postgres:postgresql"
+
+missing_packages() {
+    for pair in $needed; do
+        PATH=$PATH:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':') command -v "${pair%:*}" >/dev/null || echo "${pair#*:}"
     done
+}
+
+# Install packages. The services in them are not to start: tests start servers of their own. Debian asks policy-rc.d for that.
+install_packages() (
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 1' HUP INT TERM
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update </dev/null >/dev/null 2>&1 || true # old lists may do
+    for package in "$@"; do
+        apt-get install -y --no-install-recommends "$package" </dev/null >/dev/null 2>&1 ||
+            echo "test.sh: $package could not be installed; what needs it is skipped, or fails where CI is set" >&2
+    done
+)
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    missing=$(missing_packages)
+    # shellcheck disable=SC2086 # a list of words
+    [ -z "$missing" ] || install_packages $missing
 fi
 
 python=$(find_python) || exit 1
@@ -47,4 +71,4 @@ for minor in 11 12 13; do
     "python3.$minor" -c '' 2>/dev/null && tests=$tests,py3$minor
 done
 [ -n "$tests" ] || fail "needs Python 3.11, 3.12 or 3.13 to run the tests with"
-exec .venv-test/bin/python -m tox run -e "lint,types,docs,wheels$tests" </dev/null
+exec .venv-test/bin/python -m tox run -e "lint,types,docs,wheels$tests,faults" </dev/null

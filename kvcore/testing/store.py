@@ -55,8 +55,9 @@ class StoreConformance(BackendConformance):
 
     @pytest.fixture
     async def store(self, settings: msgspec.Struct) -> AsyncIterator[Store]:
-        """Yield the open store."""
+        """Yield the open store, which has met its server: only then are its limits those of the server."""
         async with self.factory.open(settings) as store:
+            await store.ping()
             yield store
 
     # --- the guarded apply ---
