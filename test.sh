@@ -71,4 +71,4 @@ for minor in 11 12 13; do
     "python3.$minor" -c '' 2>/dev/null && tests=$tests,py3$minor
 done
 [ -n "$tests" ] || fail "needs Python 3.11, 3.12 or 3.13 to run the tests with"
-exec .venv-test/bin/python -m tox run -e "lint,types,docs,wheels$tests,faults" </dev/null
+exec .venv-test/bin/python -m tox run -e "lint,types,docs,wheels$tests,servers" </dev/null
