@@ -1,0 +1,1 @@
+SELECT name FROM kvcore_migrations;

@@ -1,0 +1,9 @@
+-- As scan.sql, where no key comes after those with the prefix: there is no text to say "up to the end" with.
+SELECT key, version, octet_length(value), media_type, expires_at_ms
+FROM kv
+WHERE key >= %(prefix)b::text
+    AND key > %(after)b::text
+    AND value IS NOT NULL
+    AND (expires_at_ms IS NULL OR expires_at_ms > %(now_ms)b::int8)
+ORDER BY key
+LIMIT %(limit)b::int8;
