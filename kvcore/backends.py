@@ -48,6 +48,7 @@ __all__ = (
     "Limits",
     "Listed",
     "Message",
+    "Purged",
     "Queue",
     "QueueStats",
     "Refresh",
@@ -305,6 +306,13 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     newest: Version | None = None
 
 
+class Purged(msgspec.Struct, frozen=True, gc=False):
+    """How many entries a purge has removed, and whether there may be `more` for the next call."""
+
+    removed: int
+    more: bool
+
+
 class Store(Protocol):
     """The keys' entries at rest, tombstones included, each at the highest version that was applied.
 
@@ -344,8 +352,11 @@ class Store(Protocol):
         """
         ...
 
-    async def purge(self, before: Version, limit: int) -> int:
-        """Remove up to `limit` tombstones written, and entries expired, before the time of a version; return how many."""
+    async def purge(self, before: Version, limit: int) -> Purged:
+        """Remove up to `limit` tombstones written, and entries expired, before the time of a version.
+
+        A call looks for a part of a second at most, and the next one looks on from there.
+        """
         ...
 
     async def stats(self) -> StoreStats:

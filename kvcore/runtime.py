@@ -283,8 +283,11 @@ async def _purge(store: Tier[Store], resolved: Resolved, clock: HybridClock) -> 
     while True:
         before = version_at(clock.now_ms() - int(settings.tombstone_retention_s * 1000))
         try:
-            while await purge(before) == _PURGE_ROWS:
-                await asyncio.sleep(0.01)  # others write too
+            more = True
+            while more:
+                began = time.monotonic()
+                more = (await purge(before)).more
+                await asyncio.sleep(max(0.01, time.monotonic() - began))  # half of the time at least is for others
         except UnavailableError as error:
             logger.warning("could not purge: %s", error)
         await asyncio.sleep(settings.purge_interval_s)

@@ -312,7 +312,7 @@ class StoreConformance(BackendConformance):
             "deleted later": Entry(late),
         }
         await self._keep(store, {f"{prefix}{name}": entry for name, entry in (gone | kept).items()})
-        assert await store.purge(bound, 100) == len(gone)
+        assert (await store.purge(bound, 100)).removed == len(gone)
         found = dict(zip(gone | kept, await store.get([f"{prefix}{name}" for name in gone | kept]), strict=True))
         assert {name: entry for name, entry in found.items() if entry is not None} == kept
 
@@ -321,7 +321,10 @@ class StoreConformance(BackendConformance):
         bound, early = version_at(PAST_MS), version_at(PAST_MS - 1)
         await _purge_all(store, bound)
         await self._keep(store, {f"{prefix}{n}": Entry(early) for n in range(5)})
-        assert [await store.purge(bound, 2) for _ in range(4)] == [2, 2, 1, 0]
+        calls = [await store.purge(bound, 2) for _ in range(4)]
+        assert [call.removed for call in calls] == [2, 2, 1, 0]
+        assert calls[0].more
+        assert not calls[3].more
         assert list(await store.get([f"{prefix}{n}" for n in range(5)])) == [None] * 5
 
     # --- the rest ---
@@ -375,5 +378,5 @@ def _refused(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 async def _purge_all(store: Store, before: Version) -> None:
     """Remove what earlier tests have left."""
-    while await store.purge(before, 1000):
+    while (await store.purge(before, 1000)).more:
         pass

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from kvcore.backends import Ability, Channel, Factory, Install, Listed, Refresh, Reserve
+from kvcore.backends import Ability, Channel, Factory, Install, Listed, Purged, Refresh, Reserve
 from kvcore.model import Entry, Mutation, Outcome, Verdict, Version
 from kvcore.slots import Reservation
 from kvcore_cache_memory import FACTORY as CACHE
@@ -173,7 +173,7 @@ class ListsFromAfterOn(MemoryStore):
 class PurgesAllTombstones(MemoryStore):
     """Forgets deletes that late messages may still contradict."""
 
-    async def purge(self, before: Version, limit: int) -> int:
+    async def purge(self, before: Version, limit: int) -> Purged:
         return await super().purge(Version("f" * 24), limit)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from psycopg.types.numeric import Int8
 
+from kvcore.backends import Purged
 from kvcore.model import Version
 from kvcore_store_cockroach.executing import Executor
 
@@ -27,18 +28,18 @@ class Purge:
         self._executor = executor
         self._after = ""
 
-    async def purge(self, before: Version, limit: int) -> int:
-        """Remove up to `limit` rows, from the next keys in order; fewer when the last key, or the end of the time, has come."""
+    async def purge(self, before: Version, limit: int) -> Purged:
+        """Remove up to `limit` rows, from the next keys in order, until the last key, or the end of the time, has come."""
         instant = before[:12]
         bound = {"before": instant, "before_ms": Int8(int(instant, 16))}
         ends_s = time.monotonic() + _CALL_S
-        removed = 0
-        while removed < limit:
+        removed, is_last = 0, False
+        while removed < limit and not is_last:
             rows, is_last = await self._stretch(bound, limit - removed)
             removed += rows
-            if is_last or time.monotonic() > ends_s:
+            if time.monotonic() > ends_s:
                 break
-        return removed
+        return Purged(removed, more=not is_last)
 
     async def _stretch(self, bound: dict[str, Any], limit: int) -> tuple[int, bool]:
         """Remove up to `limit` rows from the next stretch; return how many, and whether the last key has been passed."""

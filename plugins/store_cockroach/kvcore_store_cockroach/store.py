@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from psycopg.types.numeric import Int8
 
-from kvcore.backends import Ability, Limits, Listed, StoreStats
+from kvcore.backends import Ability, Limits, Listed, Purged, StoreStats
 from kvcore.model import Entry, Mutation, Outcome, Version
 from kvcore_store_cockroach.arrays import Texts
 from kvcore_store_cockroach.connecting import unavailable
@@ -105,8 +105,7 @@ class CockroachStore:
         limits = limits_of(await self._executor.server())
         return await Writing(self._executor, self._held, limits, self._now_ms).apply(mutations)
 
-    async def purge(self, before: Version, limit: int) -> int:
-        """Remove up to `limit` tombstones and expired entries; fewer also when it has looked for long enough."""
+    async def purge(self, before: Version, limit: int) -> Purged:
         return await self._purge.purge(before, limit)
 
     async def ping(self) -> str:

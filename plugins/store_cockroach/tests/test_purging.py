@@ -32,9 +32,9 @@ async def left(store: CockroachStore) -> list[Entry]:
 
 async def test_a_walk_finds_all_in_stretches(store: CockroachStore) -> None:
     """One call goes through all stretches, and removes just what ended before the bound."""
-    assert await store.purge(BEFORE, 100) == 10
+    assert (await store.purge(BEFORE, 100)).removed == 10
     assert await left(store) == ALIVE * 5
-    assert await store.purge(BEFORE, 100) == 0
+    assert (await store.purge(BEFORE, 100)).removed == 0
 
 
 async def test_a_call_goes_on_where_the_one_before_has_stopped(
@@ -42,19 +42,19 @@ async def test_a_call_goes_on_where_the_one_before_has_stopped(
 ) -> None:
     """When its time is up a call ends, and the next ones find the rest; after the last key the walk begins anew."""
     monkeypatch.setattr(purging, "_CALL_S", -1.0)
-    assert [await store.purge(BEFORE, 100) for _ in range(10)] == [2, 0] * 5
+    assert [(await store.purge(BEFORE, 100)).removed for _ in range(10)] == [2, 0] * 5
     assert await left(store) == ALIVE * 5
     await store.apply([Mutation("key 00", DEAD[0])])
-    assert [await store.purge(BEFORE, 100) for _ in range(2)] == [0, 1]
+    assert [(await store.purge(BEFORE, 100)).removed for _ in range(2)] == [0, 1]
 
 
 async def test_a_full_call_leaves_nothing_out(store: CockroachStore) -> None:
     """Calls that stop at their limit, in the middle of a stretch, leave the rest of it to the next one."""
-    assert [await store.purge(BEFORE, 3) for _ in range(5)] == [3, 3, 3, 1, 0]
+    assert [(await store.purge(BEFORE, 3)).removed for _ in range(5)] == [3, 3, 3, 1, 0]
     assert await left(store) == ALIVE * 5
 
 
 async def test_an_empty_table_has_nothing_to_purge(own: CockroachSettings) -> None:
     """A purge of nothing is none."""
     async with open_cockroach(own) as store:
-        assert await store.purge(BEFORE, 10) == 0
+        assert (await store.purge(BEFORE, 10)).removed == 0

@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from kvcore.backends import MAX_KEY_BYTES, Ability, Limits, Listed, Store, StoreStats
+from kvcore.backends import MAX_KEY_BYTES, Ability, Limits, Listed, Purged, Store, StoreStats
 from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version, judge
 
 __all__ = ("MemoryStore", "MemoryStoreSettings", "open_store")
@@ -52,14 +52,14 @@ class MemoryStore:
     async def scan(self, prefix: str, after: str | None, limit: int) -> Sequence[Listed]:
         return list(itertools.islice(self._live(prefix, after), limit))
 
-    async def purge(self, before: Version, limit: int) -> int:
+    async def purge(self, before: Version, limit: int) -> Purged:
         before_ms = _written_ms(before)
         ended = [key for key, entry in self._entries.items() if _ended_ms(entry) < before_ms][:limit]
         for key in ended:
             self._size_bytes -= _size_bytes(key, self._entries.pop(key))
         if ended:
             self._keys = sorted(self._entries)
-        return len(ended)
+        return Purged(len(ended), more=len(ended) == limit)
 
     async def stats(self) -> StoreStats:
         return StoreStats(size_bytes=self._size_bytes, newest=None if self._newest == ZERO else self._newest)

@@ -31,7 +31,7 @@ async def test_counts_the_bytes_that_it_holds() -> None:
     assert (await store.stats()).size_bytes == 3
     await store.apply([Mutation("é", Entry(version(3)))])
     assert (await store.stats()).size_bytes == 2
-    assert await store.purge(version(2**96 - 1), 9) == 1
+    assert (await store.purge(version(2**96 - 1), 9)).removed == 1
     assert (await store.stats()).size_bytes == 0
 
 

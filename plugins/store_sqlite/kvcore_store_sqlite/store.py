@@ -25,7 +25,7 @@ from typing import ClassVar, Final
 
 import apsw
 
-from kvcore.backends import MAX_KEY_BYTES, Ability, Limits, Listed, StoreStats
+from kvcore.backends import MAX_KEY_BYTES, Ability, Limits, Listed, Purged, StoreStats
 from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version, judge
 from kvcore_store_sqlite.database import Database
 from kvcore_store_sqlite.disk_thread import DiskThread
@@ -123,12 +123,13 @@ class SqliteStore:
             await self._thread.run(self._commit)
         return outcomes
 
-    async def purge(self, before: Version, limit: int) -> int:
+    async def purge(self, before: Version, limit: int) -> Purged:
         """Remove up to `limit` tombstones and expired entries, in one statement on the writer's thread."""
         instant = before[:12]
         bindings: dict[str, str | int] = {"before": instant, "before_ms": int(instant, 16), "limit": limit}
         await self._turn()
-        return await self._thread.run(partial(self._purge, bindings))
+        removed = await self._thread.run(partial(self._purge, bindings))
+        return Purged(removed, more=removed == limit)
 
     async def ping(self) -> str:
         """Read, and return if a commit has succeeded within the last second; else make one, of nothing new."""

@@ -97,7 +97,7 @@ async def test_purges_what_died_before_a_time_and_nothing_else(store: SqliteStor
     }
     await store.apply([Mutation(key, entry) for key, entry in entries.items()])
     before = Version(f"{100:012x}" + "0" * 12)
-    assert [await store.purge(before, 1) for _ in range(3)] == [1, 1, 0]
+    assert [(await store.purge(before, 1)).removed for _ in range(3)] == [1, 1, 0]
     left = [key for key, entry in zip(entries, await store.get(list(entries)), strict=True) if entry is not None]
     assert left == ["young tombstone", "old value", "value that expired late"]
 
@@ -281,7 +281,7 @@ async def test_a_purge_that_fails_leaves_the_store_usable(store: SqliteStore, pa
     later = Version("f" * 24)
     with full_disk(path), pytest.raises(UnavailableError, match="disk"):
         await store.purge(later, 100)
-    assert await store.purge(later, 1000) == 100
+    assert (await store.purge(later, 1000)).removed == 100
 
 
 async def test_a_ping_proves_that_the_store_can_write(store: SqliteStore, database: Database) -> None:

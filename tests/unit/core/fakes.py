@@ -17,6 +17,7 @@ from kvcore.backends import (
     Limits,
     Listed,
     Message,
+    Purged,
     QueueStats,
     Refresh,
     Reserve,
@@ -278,8 +279,8 @@ class FakeStore:
     async def scan(self, prefix: str, after: str | None, limit: int) -> Sequence[Listed]:
         raise NotImplementedError
 
-    async def purge(self, before: Version, limit: int) -> int:
-        return await self.faults.around("purge", lambda: 0)
+    async def purge(self, before: Version, limit: int) -> Purged:
+        return await self.faults.around("purge", lambda: Purged(0, more=False))
 
     async def stats(self) -> StoreStats:
         return StoreStats()
