@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import urllib.request
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -15,6 +14,7 @@ from kvcore.backends import Queue
 from kvcore.config import resolve
 from kvcore.plugins import load_plugins
 from kvcore.testing.nodes import NodeProcess, WorkerProcess
+from kvcore.testing.production import production_settings
 from kvcore.testing.servers import Database, RabbitCluster, RedisServers, ServerError
 from kvcore.testing.servers.process import wait_until
 
@@ -73,15 +73,14 @@ class Stage:
         self.redis = redis
         self.rabbit = rabbit
         self.database = database
-        self.database_name = database.create_database()
-        self.settings = _settings(redis, rabbit, database, self.database_name)
+        self.settings = production_settings(redis, rabbit, database, name=QUEUE_PREFIX)
+        self.database_name = self.settings["store.cockroach.database"]
         self._plugins = load_plugins()
         self._resolved = resolve(self._plugins, environment={}, flags=self.settings)
         self.nodes: list[Restartable] = []
         self.workers: list[Restartable] = []
 
     def __enter__(self) -> Self:
-        self._migrate()
         try:
             for _ in range(2):
                 self.workers.append(Restartable(WorkerProcess, self.settings, table="worker"))
@@ -120,11 +119,6 @@ class Stage:
             process.start()
         wait_until(self._is_well, within_s=_WELL_WITHIN_S, what="every node finds every tier well")
 
-    def _migrate(self) -> None:
-        factory = self._plugins.choose("store", "cockroach")
-        assert factory.migrate is not None
-        asyncio.run(factory.migrate(self._resolved.backends["store"]))
-
     def _is_well(self) -> bool:
         for url in self.urls:
             with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
@@ -137,26 +131,6 @@ class Stage:
         with ExitStack() as ending:
             for process in (*self.workers, *self.nodes):
                 ending.callback(process.kill)
-
-
-def _settings(redis: RedisServers, rabbit: RabbitCluster, database: Database, name: str) -> dict[str, str]:
-    return {
-        "profile": "production",
-        "cache.redis.sentinels": _list(sentinel.address for sentinel in redis.sentinels),
-        "cache.redis.master_name": redis.master_name,
-        "cache.redis.password": redis.password,
-        "queue.rabbitmq.hosts": _list(rabbit.hosts),
-        "queue.rabbitmq.username": rabbit.username,
-        "queue.rabbitmq.password": rabbit.password,
-        "queue.rabbitmq.prefix": QUEUE_PREFIX,
-        "store.cockroach.hosts": _list(database.hosts),
-        "store.cockroach.username": database.user,
-        "store.cockroach.database": name,
-    } | ({} if database.password is None else {"store.cockroach.password": database.password})
-
-
-def _list(items: Iterable[str]) -> str:
-    return json.dumps(list(items))
 
 
 def _handled(url: str) -> int:

@@ -14,7 +14,6 @@ from tests.faults.load import Client
 from tests.faults.rest import read_back
 from tests.faults.stage import LONG, Stage
 
-pytest_plugins = ["kvcore.testing.fixtures"]
 pytestmark = pytest.mark.timeout(600)
 
 WRITES, AWAY_S = (50_000, 60.0) if LONG else (5_000, 5.0)

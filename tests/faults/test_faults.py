@@ -20,7 +20,6 @@ from tests.faults.endurance import Fault, Verdict, endure
 from tests.faults.probes import database_answers, leader_is_elected, listens, redis_master_answers, take_over
 from tests.faults.stage import LONG, QUEUE_PREFIX, Stage
 
-pytest_plugins = ["kvcore.testing.fixtures"]
 pytestmark = pytest.mark.timeout(180)
 
 _LEAVES_WITHIN_S = 20.0

@@ -16,7 +16,6 @@ from kvcore.testing.waiting import eventually
 from tests.faults.connection import Connection
 from tests.faults.stage import Stage
 
-pytest_plugins = ["kvcore.testing.fixtures"]
 pytestmark = pytest.mark.timeout(180)
 
 _POISON = "poison/25"
