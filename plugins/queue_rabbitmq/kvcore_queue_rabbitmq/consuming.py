@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 _PREFETCH: Final = 200
 """Most messages on their way or in hand: enough to work while more arrive, few enough to be given back."""
-_ENTER_S: Final = 5.0
-_LEAVE_S: Final = 2.0
+_ENTER_S: Final = 2.0
+_LEAVE_S: Final = 1.0
 
 
 class Incoming:

@@ -193,9 +193,10 @@ class Link:
         """Ask the server for any answer, again and again, until there is none."""
         while True:
             await asyncio.sleep(self._heartbeat_s)
+            if self.is_blocked:
+                continue  # the server does not read from this connection now
             asked = self.spawn(_any_answer(channel))
             await asyncio.wait((asked,), timeout=self._heartbeat_s)
-            # A server that has blocked the connection does not read from it.
             if not asked.done() and not self.is_blocked:
                 self.abort(f"no answer within {self._heartbeat_s:g} s")
 

@@ -20,7 +20,7 @@ from kvcore.model import Mutation, Outcome
 from kvcore_queue_rabbitmq.link import Link
 from kvcore_queue_rabbitmq.packing import NOTHING, UnreadableError, pack, pack_outcomes, portions, unpack_outcomes
 
-__all__ = ("REASON", "Publisher")
+__all__ = ("REASON", "Publisher", "confirmed")
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Publisher:
     async def publish(self, queue: str, mutations: Sequence[Mutation], max_bytes: int) -> None:
         """Put mutations into a queue; return when all are confirmed. Raises as `Queue.publish`."""
         self.link.check()
-        await self._confirmed(
+        await confirmed(
             self._put(queue, pack(portion), Basic.Properties(message_id=_new_id()))
             for portion in portions(mutations, max_bytes)
         )
@@ -71,7 +71,7 @@ class Publisher:
         answers = {message_id: asyncio.get_running_loop().create_future() for message_id in asked}
         self._waiting |= answers
         try:
-            await self._confirmed(
+            await confirmed(
                 self._put(queue, pack(portion), Basic.Properties(message_id=message_id, reply_to=_REPLIES))
                 for message_id, portion in asked.items()
             )
@@ -88,7 +88,7 @@ class Publisher:
     async def bury(self, queue: str, letters: Iterable[tuple[str, bytes, str]]) -> None:
         """Put dead letters, each an id, a body and a reason, into their queue; return when all are confirmed."""
         self.link.check()
-        await self._confirmed(
+        await confirmed(
             self._put(queue, body, Basic.Properties(message_id=letter_id, headers={REASON: reason[:_MAX_REASON]}))
             for letter_id, body, reason in letters
         )
@@ -111,21 +111,6 @@ class Publisher:
             )
         except UnavailableError as error:
             logger.warning("an outcome cannot be told to the one who waits for it: %s", error)
-
-    async def _confirmed(self, puts: Iterable[Coroutine[Any, Any, None]]) -> None:
-        """Await all; if some failed and some did not, what became of the whole is unknown."""
-        results = await asyncio.gather(*puts, return_exceptions=True)
-        failures = [result for result in results if result is not None]
-        if not failures:
-            return
-        for failure in failures:
-            if not isinstance(failure, UnavailableError):
-                raise failure
-            if failure.outcome == "unknown":
-                raise failure
-        if len(failures) < len(results):
-            raise UnavailableError(f"a part was kept, another was not: {failures[0]}") from failures[0]
-        raise failures[0]
 
     async def _put(self, queue: str, body: bytes, properties: Basic.Properties, *, mandatory: bool = True) -> None:
         properties.delivery_mode = _PERSISTENT
@@ -169,6 +154,19 @@ class Publisher:
             answer.set_result(unpack_outcomes(message.body))
         except UnreadableError as error:
             answer.set_exception(UnavailableError(f"the outcomes that a worker has sent are {error}"))
+
+
+async def confirmed(puts: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Await all; if some failed and some did not, what became of the whole is unknown."""
+    results = await asyncio.gather(*puts, return_exceptions=True)
+    failures = [result for result in results if result is not None]
+    for failure in failures:
+        if not isinstance(failure, UnavailableError) or failure.outcome == "unknown":
+            raise failure
+    if failures and len(failures) < len(results):
+        raise UnavailableError(f"a part was kept, another was not: {failures[0]}") from failures[0]
+    if failures:
+        raise failures[0]
 
 
 async def _each(answers: Iterable[asyncio.Future[list[Outcome]]]) -> list[list[Outcome]]:

@@ -18,6 +18,7 @@ from kvcore.testing.servers import RabbitCluster
 from kvcore.testing.waiting import eventually
 from kvcore_queue_rabbitmq import FACTORY, RabbitQueue, RabbitSettings, topology
 from kvcore_queue_rabbitmq.packing import pack
+from kvcore_queue_rabbitmq.publishing import confirmed
 
 APPLIED = Outcome(Verdict.APPLIED)
 REJECTED = Outcome(Verdict.REJECTED, reason="for a test")
@@ -167,13 +168,28 @@ async def test_a_full_queue_refuses(settings: RabbitSettings) -> None:
         await eventually(taken, what="room in the queue")
 
 
-async def test_a_call_of_which_a_part_was_refused_is_unknown(settings: RabbitSettings) -> None:
-    """When some messages of a call are kept and others are not, nobody says that none is."""
-    async with opened(msgspec.structs.replace(settings, max_length=5, max_message_bytes=1024)) as queue:
-        with pytest.raises(UnavailableError) as caught:
-            await queue.publish("writes", mutations(200, size=1000))
-        assert caught.value.outcome == "unknown"
-        assert (await queue.stats()).waiting["writes"] > 0
+@pytest.mark.parametrize(
+    ("ends", "outcome"),
+    [
+        (["full", "full"], "not-applied"),
+        (["full", "kept"], "unknown"),
+        (["full", "lost"], "unknown"),
+        (["kept", "lost"], "unknown"),
+    ],
+)
+async def test_a_call_of_several_messages_fails_as_a_whole(ends: list[str], outcome: str) -> None:
+    """Only when every message of a call was refused is it said that nothing is kept."""
+
+    async def put(end: str) -> None:
+        if end == "full":
+            raise OverloadedError("full")
+        if end == "lost":
+            raise UnavailableError("lost")
+
+    with pytest.raises(UnavailableError) as caught:
+        await confirmed(put(end) for end in ends)
+    assert caught.value.outcome == outcome
+    await confirmed(put(end) for end in ["kept", "kept"])
 
 
 async def test_an_alarm_refuses_and_draining_goes_on(queue: RabbitQueue, cluster: RabbitCluster) -> None:
