@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -123,6 +124,8 @@ async def open_rabbitmq(settings: RabbitSettings) -> AsyncIterator[Queue]:
     Raises:
         SettingsError: the certificates to trust cannot be read.
     """
+    # The driver tells of each lost connection with a traceback; `Supervisor` does so in one line.
+    logging.getLogger("aiormq").setLevel(logging.ERROR)
     queue = RabbitQueue(settings, tls_context(settings))
     async with queue.connected():
         yield queue
