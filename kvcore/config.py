@@ -369,7 +369,8 @@ def _checked(schema: dict[str, Any], path: Where, value: Value) -> Any:
     if isinstance(node, dict):
         if value.raw == {}:
             return {}
-        raise SettingsError(f"{dotted}: this is a table, with {_named(node)}; got {value.raw!r} (from {value.source})")
+        # What was given is not repeated: there may be secrets in it.
+        raise SettingsError(f"{dotted}: this is a table, with {_named(node)}; set what is in it (from {value.source})")
     try:
         if (
             value.text

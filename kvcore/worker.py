@@ -60,6 +60,11 @@ class Worker:
         self._publish = queue.guarded(partial(queue.backend.publish, "refreshes"), deadline_s=deadline_s)
         self._apply = store.guarded(store.backend.apply, deadline_s=deadline_s)
         self._refresh = cache.guarded(cache.backend.refresh, deadline_s=deadline_s)
+        self._hurried = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Do not finish what is in hand when cancelled, or when it was cancelled before: it will be delivered again."""
+        self._hurried.set()
 
     async def run(self) -> None:
         """Consume both channels for ever."""
@@ -97,7 +102,9 @@ class Worker:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            await asyncio.wait([task], timeout=self._settings.drain_s)
+            hurried = asyncio.ensure_future(self._hurried.wait())
+            await asyncio.wait([task, hurried], timeout=self._settings.drain_s, return_when=asyncio.FIRST_COMPLETED)
+            hurried.cancel()
             if not task.done():
                 logger.warning("stopped with a delivery in hand: it will be delivered again")
             task.cancel()

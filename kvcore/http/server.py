@@ -155,18 +155,19 @@ class DrainServer(InstanceServer):
 
     def __init__(self, config: uvicorn.Config, drain: Drain, listener: socket.socket, task: asyncio.Task[None]) -> None:
         super().__init__(config, drain, listener)
+        self._worker = drain.worker
         self._task = task
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Let the worker finish what it has in hand; at a second signal, do not wait for that."""
         if self._instance.phase == "draining":
-            self.force_exit = True
+            self._worker.hurry()
         self._instance.phase = "draining"
         self._task.cancel()
 
     async def on_tick(self, counter: int) -> bool:
         """Tell, ten times a second, whether to stop."""
-        self.should_exit = self._task.done() or self.force_exit
+        self.should_exit = self._task.done()
         return await super().on_tick(counter)
 
 

@@ -60,10 +60,10 @@ def target_of_url(url: str) -> Target:
     where = "cache.redis.url"
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise SettingsError(f"{where}: this is no URL: {error}") from None
+    except ValueError:
+        raise SettingsError(f"{where}: this is no URL") from None
+    # No message repeats the URL: it may hold a password, wherever that was put.
     if "@" in parts.netloc:
-        # The message does not repeat the URL: it may hold a password.
         raise SettingsError(
             f"{where}: a user or password does not belong into the URL; set cache.redis.username, and"
             " cache.redis.password or password_file"
@@ -75,8 +75,8 @@ def target_of_url(url: str) -> Target:
         or parts.fragment
         or not (database.isascii() and database.isdigit())
     ):
-        raise SettingsError(f"{where}: {url!r} is not of the form redis://host:port/database, or rediss:// for TLS")
-    return Target(_address(parts, where, url, _PORT), parts.scheme == "rediss", int(database))
+        raise SettingsError(f"{where}: this is not of the form redis://host:port/database, or rediss:// for TLS")
+    return Target(_address(parts, where, _PORT), parts.scheme == "rediss", int(database))
 
 
 def addresses_of_sentinels(sentinels: tuple[str, ...]) -> list[Address]:
@@ -85,24 +85,24 @@ def addresses_of_sentinels(sentinels: tuple[str, ...]) -> list[Address]:
     Raises:
         SettingsError: one is not of the form `host:port`.
     """
-    where = "cache.redis.sentinels"
     found = []
-    for text in sentinels:
+    for number, text in enumerate(sentinels, 1):
+        where = f"cache.redis.sentinels, number {number}"
         try:
             parts = urlsplit(f"//{text}")
         except ValueError:
             parts = SplitResult("", "", "", "", "")
         if parts.netloc != text or "@" in text:
-            raise SettingsError(f"{where}: {text!r} is not of the form host:port")
-        found.append(_address(parts, where, text, _SENTINEL_PORT))
+            raise SettingsError(f"{where}: this is not of the form host:port")
+        found.append(_address(parts, where, _SENTINEL_PORT))
     return found
 
 
-def _address(parts: SplitResult, where: str, text: str, default_port: int) -> Address:
+def _address(parts: SplitResult, where: str, default_port: int) -> Address:
     try:
         port = parts.port
     except ValueError:
-        raise SettingsError(f"{where}: {text!r} has no port between 1 and 65535") from None
+        raise SettingsError(f"{where}: the port is not one between 1 and 65535") from None
     if not parts.hostname or port == 0:
-        raise SettingsError(f"{where}: {text!r} is not of the form host:port")
+        raise SettingsError(f"{where}: this is not of the form host:port")
     return Address(parts.hostname, default_port if port is None else port)

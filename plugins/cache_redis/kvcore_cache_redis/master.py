@@ -8,7 +8,7 @@ the last time when it was the master, is never seen again, and a write that arri
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis import exceptions
 from redis.asyncio.connection import Connection
@@ -23,6 +23,14 @@ from kvcore_cache_redis.translating import translating
 __all__ = ("Master", "fields")
 
 _ERA_DIGITS: Final = 20
+_NO_ID: Final = "0" * 40
+
+
+class _Era(NamedTuple):
+    """The name of an era, and whether the server has taken over in it from a master before."""
+
+    name: str
+    is_succession: bool
 
 
 class Master:
@@ -64,11 +72,12 @@ class Master:
                 async with asyncio.timeout(connector.timeout_s):
                     era = await _era_of(connection, address, namespace)
                     (server,) = await exchange(connection, ("INFO", "server"))
-                    (known_ms,) = await exchange(connection, ("EVAL", MEET.text, 1, _record(namespace), era))
+                    meet = ("EVAL", MEET.text, 1, _record(namespace), era.name, int(era.is_succession))
+                    (known_ms,) = await exchange(connection, meet)
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise
-        master = cls(address, era, connector=connector, namespace=namespace, connections=connections)
+        master = cls(address, era.name, connector=connector, namespace=namespace, connections=connections)
         master.version = fields(server).get("redis_version", "of unknown version")
         master.known_ms = known_ms
         master._guard = connection
@@ -133,7 +142,7 @@ class Master:
             with translating(self.address, "not-applied"):
                 async with asyncio.timeout(self._connector.timeout_s):
                     era = await _era_of(connection, self.address, namespace)
-            if era != self._era:
+            if era.name != self._era:
                 raise UnavailableError(
                     f"Redis {self.address} has been restarted, or has changed its part, since", outcome="not-applied"
                 )
@@ -154,12 +163,12 @@ def _record(namespace: str) -> str:
     return f"{namespace}.era"
 
 
-async def _era_of(connection: Connection, address: Address, namespace: str) -> str:
+async def _era_of(connection: Connection, address: Address, namespace: str) -> _Era:
     """Return the era of a master that takes writes: the removal of what is not there changes nothing, but may be refused."""
     info, _ = await exchange(connection, ("INFO", "replication"), ("HDEL", _record(namespace), "probe"))
     replication = fields(info)
     if replication.get("role") != "master":
         raise UnavailableError(f"Redis {address} is a replica", outcome="not-applied")
-    if not (era := replication.get("master_replid", "")[:_ERA_DIGITS]):
+    if not (name := replication.get("master_replid", "")[:_ERA_DIGITS]):
         raise UnavailableError(f"Redis {address} does not tell its replication id", outcome="not-applied")
-    return era
+    return _Era(name, is_succession=replication.get("master_replid2", _NO_ID) != _NO_ID)

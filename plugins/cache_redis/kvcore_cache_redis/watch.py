@@ -65,14 +65,12 @@ class Watch:
         return master
 
     async def found(self) -> Master:
-        """Return the master; where there is none, after one more try to find it.
+        """Return the master; at first, after the first try to find it, and after the wait for a new era to be used.
 
         Raises:
             UnavailableError: there is none to use now.
         """
-        if self._master is None:
-            self._tried.clear()
-            await self._tried.wait()
+        await self._tried.wait()
         return self.master()
 
     async def run(self) -> None:
@@ -109,10 +107,11 @@ class Watch:
             await asyncio.sleep(too_new_by_s)
 
     async def _try(self) -> Master:
+        asked_s = asyncio.get_running_loop().time()
         whys = []
         for address in await self._seeker.addresses():
             try:
-                return await Master.meet(
+                master = await Master.meet(
                     address,
                     connector=self._connector,
                     namespace=self._settings.namespace,
@@ -120,6 +119,9 @@ class Watch:
                 )
             except UnavailableError as error:
                 whys.append(str(error))
+            else:
+                master.confirmed_s = asked_s  # what the Sentinels said may have been overtaken while it was met
+                return master
         raise UnavailableError("; ".join(whys), outcome="not-applied")
 
     def _note(self, why: str) -> None:

@@ -175,6 +175,19 @@ async def test_max_memory_is_kept_and_spares_pending_entries(
         assert await count(cache, list(pending)) == 20
 
 
+async def test_room_is_made_before_the_server_refuses_writes(
+    start_redis: StartRedis, settings_of: MakeSettings
+) -> None:
+    """A server whose own limit is lower, and that evicts nothing, goes on taking entries."""
+    server = start_redis("--maxmemory", "4mb", "--maxmemory-policy", "noeviction")
+    async with open_redis(settings_of(server)) as cache:
+        large = Entry(version(1), b"v" * 20_000)
+        for number in range(400):
+            await fill(cache, {f"{number}": large})
+        assert (await cache.stats()).evictions > 100
+        assert await count(cache, [f"{number}" for number in range(400)]) > 20
+
+
 async def test_what_is_not_of_the_cache_is_never_evicted(start_redis: StartRedis, settings_of: MakeSettings) -> None:
     """A database that is full of other things stays as it is, though the limit is exceeded."""
     server = start_redis()
@@ -250,10 +263,20 @@ async def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], w
             pass
 
 
-async def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
-    """A URL is shown in listings and logs: a password has its own setting, and the refusal does not show it."""
-    with pytest.raises(SettingsError, match="password_file") as caught:
-        async with open_redis(RedisSettings(url="redis://user:sesame@a")):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"url": "redis://user:sesame@a"},
+        {"url": "redis://a?password=sesame"},
+        {"url": "redis:sesame@a"},
+        {"url": "redis://a:sesame"},
+        {"sentinels": ("user:sesame@a:26379",)},
+    ],
+)
+async def test_a_password_in_an_address_is_refused_and_not_repeated(settings: dict[str, Any]) -> None:
+    """Addresses are shown in listings and logs: a password has its own setting, and the refusal does not show it."""
+    with pytest.raises(SettingsError) as caught:
+        async with open_redis(RedisSettings(**settings)):
             pass
     assert "sesame" not in str(caught.value)
 

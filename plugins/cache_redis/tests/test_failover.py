@@ -130,6 +130,27 @@ async def test_a_pause_is_answered_at_once_after_it_was_noticed(
         await serves_from(cache, own_server)
 
 
+async def test_a_ping_says_why_there_is_no_master(own_server: ServerProcess, settings_of: MakeSettings) -> None:
+    """Who asks about a dead cache hears at once what is wrong with it, not that there was no answer."""
+    async with open_redis(settings_of(own_server)) as cache:
+        own_server.kill()
+
+        async def is_left() -> bool:
+            try:
+                cache._watch.master()
+            except UnavailableError:
+                return True
+            return False
+
+        await eventually(is_left, what="the end of the master")
+        pinging = asyncio.ensure_future(cache.ping())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert pinging.done()
+        with pytest.raises(UnavailableError, match="no Redis master can be used now: "):
+            await pinging
+
+
 async def test_one_sentinel_of_three_is_enough(harmed_servers: RedisServers, sentinel_settings: MakeSettings) -> None:
     """A cache opens, and goes on, with one Sentinel that answers, one that is dead and one that is paused."""
     async with open_redis(sentinel_settings(harmed_servers)) as cache:

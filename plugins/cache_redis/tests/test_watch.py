@@ -41,6 +41,20 @@ class Told:
         """There is nothing to end."""
 
 
+class Hesitant(Told):
+    """Answers only when it may."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        super().__init__(server)
+        self.may_answer = asyncio.Event()
+
+    async def addresses(self) -> Sequence[Address]:
+        """Return what the test has told, when it may."""
+        found = await super().addresses()
+        await self.may_answer.wait()
+        return found
+
+
 def address_of(server: ServerProcess) -> Address:
     """Return where a server is."""
     return Address(server.host, server.port)
@@ -51,9 +65,11 @@ async def watching(told: Told) -> AsyncIterator[Watch]:
     """Yield a watch that runs."""
     watch = Watch(told, Connector(SETTINGS), SETTINGS)
     task = asyncio.create_task(watch.run())
-    yield watch
-    task.cancel()
-    await asyncio.wait([task])
+    try:
+        yield watch
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def test_leaves_a_living_master_when_another_is_named(server: ServerProcess, own_server: ServerProcess) -> None:
@@ -109,6 +125,38 @@ async def test_a_new_era_is_used_only_when_others_have_left_the_old_one(own_serv
         with pytest.raises(UnavailableError, match="a moment ago"):
             watch.master()
         assert (await looking).known_ms >= 1000 * USABLE_S
+
+
+async def test_a_promoted_server_without_a_record_is_not_used_at_once(own_server: ServerProcess) -> None:
+    """A server that has taken over is known by its own word, also where FLUSHALL has removed what was noted there."""
+    ask(own_server.port, "REPLICAOF", "127.0.0.1", "1")
+    ask(own_server.port, "REPLICAOF", "NO", "ONE")
+    async with watching(Told(own_server)) as watch:
+        known_ms = (await watch.found()).known_ms
+    assert 1000 * USABLE_S <= known_ms < 1_000_000_000
+
+
+async def test_a_clock_that_was_set_back_does_not_keep_a_master_away(own_server: ServerProcess) -> None:
+    """An era that began in the future of the server's clock is taken to begin now."""
+    async with watching(Told(own_server)) as watch:
+        await watch.found()
+    ask(own_server.port, "HSET", "kvcore.era", "since_ms", "9999999999999")
+    async with watching(Told(own_server)) as watch:
+        assert (await watch.found()).known_ms >= 1000 * USABLE_S
+
+
+async def test_a_master_is_trusted_from_when_it_was_asked_for(own_server: ServerProcess) -> None:
+    """What the Sentinels said counts from when they were asked, however long it took to meet the master then."""
+    told = Hesitant(own_server)
+    async with watching(told) as watch:
+
+        async def is_asked() -> bool:
+            return told.asked > 0
+
+        await eventually(is_asked, what="the question")
+        asked_by_s = asyncio.get_running_loop().time()
+        told.may_answer.set()
+        assert (await watch.found()).confirmed_s <= asked_by_s
 
 
 async def test_the_sentinel_that_knows_of_the_last_failover_is_believed(

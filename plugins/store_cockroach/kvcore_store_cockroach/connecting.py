@@ -64,7 +64,7 @@ async def connect(settings: CockroachSettings, host: str) -> Connection:
     """Connect to one server.
 
     Raises:
-        psycopg.Error: it cannot be reached, or refuses, or the database is not there or not in UTF-8.
+        psycopg.Error: it cannot be reached, or refuses, or is a standby, or the database is not there or not in UTF-8.
         TimeoutError: it does not answer within the time set.
     """
     async with asyncio.timeout(settings.connect_timeout_s):
@@ -82,11 +82,13 @@ async def connect(settings: CockroachSettings, host: str) -> Connection:
 
 async def _greet(connection: Connection, settings: CockroachSettings) -> Server:
     cursor = await connection.execute(statement("greet"))
-    ((said, databases, encoding),) = await cursor.fetchall()
+    ((said, databases, encoding, standby),) = await cursor.fetchall()
     if not databases:  # CockroachDB lets a client in all the same
         raise psycopg.errors.InvalidCatalogName(f'database "{settings.database}" does not exist')
     if encoding not in ("UTF8", "UTF-8"):
         raise psycopg.NotSupportedError(f'database "{settings.database}" has the encoding {encoding}, not UTF8')
+    if standby == "on":  # it may be behind, and what is read here goes into the cache
+        raise psycopg.errors.ReadOnlySqlTransaction("this server is a standby")
     return Server.named(said)
 
 

@@ -65,6 +65,11 @@ _REFUSALS: Final = tuple(
             "lower store.cockroach.connections, or raise the server's limit",
         ),
         (
+            r"is a standby",
+            "the server is a standby, which is not used",
+            "nothing, where store.cockroach.hosts names the primary too",
+        ),
+        (
             r"starting up|shutting down|recovery|not accepting",
             "the server is starting or stopping",
             "wait; if it stays so, see its log",

@@ -15,7 +15,7 @@ from kvcore.model import Entry, Mutation, Verdict, Version
 from kvcore.testing import eventually
 from kvcore.testing.servers import Database
 from kvcore.testing.servers.ports import free_port
-from kvcore_store_cockroach import CockroachSettings, CockroachStore, connections, open_cockroach
+from kvcore_store_cockroach import CockroachSettings, CockroachStore, connections, diagnose, open_cockroach
 from kvcore_store_cockroach.connecting import connect
 
 PATIENCE_S = 30.0
@@ -179,6 +179,33 @@ async def given_up(tasks: Sequence[asyncio.Future[Any]]) -> None:
     assert all(task.done() for task in tasks)
     for task in tasks:
         assert task.cancelled() or isinstance(task.exception(), UnavailableError)
+
+
+@pytest.fixture
+def standby(shaken: Database) -> Iterator[Database]:
+    """Yield the server as a standby, and make it a primary again afterwards."""
+    if shaken.kind != "postgresql":
+        pytest.skip("CockroachDB has no standbys of this kind")
+    (node,) = shaken.nodes
+    signal = node.folder / "data" / "standby.signal"
+    node.stop()
+    signal.touch()
+    node.start()
+    yield shaken
+    node.stop()
+    signal.unlink()
+    node.start()
+
+
+async def test_a_standby_is_not_read(own: CockroachSettings, standby: Database) -> None:
+    """A standby may be behind, and what is read goes into the cache: it is passed over, not only for writing."""
+    async with open_cockroach(own) as store:
+        for call in calls(store):
+            with pytest.raises(UnavailableError, match="read-only: connect to one that takes writes") as caught:
+                await call()
+            assert caught.value.outcome == "not-applied"
+    (found,) = (await diagnose(own)).findings
+    assert found.what == "the server is a standby, which is not used"
 
 
 # --- some servers of several ------------------------------------------------------------------------------------------

@@ -127,6 +127,13 @@ def test_a_wrong_value_is_refused_without_being_shown(wrong: str) -> None:
     assert WORD not in str(caught.value)
 
 
+def test_a_text_where_a_table_belongs_is_refused_without_being_shown() -> None:
+    """Who gives a whole table in one variable, the secrets in it too, does not see them in the refusal."""
+    with pytest.raises(SettingsError, match=r"^cache\.locked: this is a table") as caught:
+        resolved(environment={"KVCORE_CACHE__LOCKED": f'{{"password": "{WORD}"}}'})
+    assert WORD not in str(caught.value)
+
+
 def test_a_secret_is_seen_nowhere() -> None:
     """Not in its representation, that of the settings around it, a listing, a message or a pickle."""
     found = resolved(f"[cache.locked]\npassword = '{WORD}'")

@@ -125,6 +125,24 @@ async def test_a_worker_that_cannot_finish_gives_back_what_it_has_in_hand() -> N
     assert message.redelivered
 
 
+async def test_a_worker_in_a_hurry_gives_back_what_it_has_in_hand_at_once() -> None:
+    """Who does not want to wait for a worker that is stopping need not; what it had is delivered again."""
+    stage = Stage()
+    await stage.service.put("key", b"value")
+    stage.fail(store="before")
+    worker = stage.worker()
+    task = asyncio.create_task(worker.run())
+    await until(lambda: stage.store.faults.calls["apply"])
+    task.cancel()
+    await until(task.cancelling)
+    began = asyncio.get_running_loop().time()
+    worker.hurry()
+    await asyncio.wait([task])
+    assert asyncio.get_running_loop().time() - began < stage.settings.worker.drain_s / 2
+    (message,) = stage.queue.waiting["writes"]
+    assert message.redelivered
+
+
 @pytest.mark.parametrize(("redelivered", "verdict"), [(False, Verdict.CONFLICT), (True, Verdict.UNKNOWN)])
 async def test_a_redelivered_conflict_is_answered_as_unknown(redelivered: bool, verdict: Verdict) -> None:
     """The first delivery may have been applied before something newer came: then it would be wrong to say that it failed."""

@@ -45,8 +45,11 @@ local function evict()
 end
 
 local function fit_into_memory()
-  local used = tonumber(string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+)'))
-  local excess = used - max_bytes
+  local info = redis.call('INFO', 'memory')
+  local used = tonumber(string.match(info, 'used_memory:(%d+)'))
+  -- 0: none. Beyond it the server may refuse the entry that is to come, so there must be some room left below.
+  local servers_max = tonumber(string.match(info, 'maxmemory:(%d+)'))
+  local excess = used - (servers_max > 0 and math.min(0.9 * servers_max, max_bytes) or max_bytes)
   while excess > 0 do
     local freed = evict()
     if not freed then
