@@ -63,8 +63,8 @@ A setting is known by its path, such as `http.port`. What is in force comes from
 4. the environment: `KVCORE_HTTP__PORT` is `http.port`;
 5. flags: `--set http.port=9000`, and those with names of their own, such as `--port`.
 
-A list is written as JSON in the environment and in flags: `KVCORE_QUEUE__RABBITMQ__HOSTS='["a:5672", "b:5672"]'`. A secret is shown nowhere, and can
-be read from a file: its name with `_file` at the end names that.
+A list is written as JSON in the environment and in flags: `KVCORE_QUEUE__RABBITMQ__HOSTS='["a:5672", "b:5672"]'`.
+A secret is shown nowhere, and can be read from a file: its name with `_file` at the end names that.
 
 Unknown names, wrong types and combinations that cannot work are refused, with the path and where the value came from. `kvctl config show`
 prints what is in force and why, `kvctl config check` tells whether it can work, and `kvctl config init` writes a commented file.

@@ -58,7 +58,7 @@ class RedisCache:
             master = self._watch.master()
             prefix = master.prefix
             slots = await _ask(master, "MGET", *[prefix + key for key in some])
-            entries += [None if slot is None or slot[0] == _LEASE else _decode(slot) for slot in slots]
+            entries += [None if slot is None or slot[0] == _LEASE else _entry(slot) for slot in slots]
         return entries
 
     async def reserve(self, asked: Sequence[Reserve]) -> Sequence[Reservation]:
@@ -138,6 +138,14 @@ async def _run(master: Master, script: Script, keys: Sequence[str], arguments: S
         except exceptions.NoScriptError:
             # It was not run, and will be known from now on.
             return await master.ask(pack("EVAL", script.text, len(slots), *slots, *arguments))
+
+
+def _entry(slot: bytes) -> Entry | None:
+    """Return the entry in a slot; what cannot be read, as another version of kvcore may have written it, is a miss."""
+    try:
+        return _decode(slot)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _parts(items: Sequence[T], size_bytes: Callable[[T], int]) -> Iterator[Sequence[T]]:

@@ -38,6 +38,16 @@ async def count(cache: RedisCache, keys: Sequence[str]) -> int:
 # --- calls ---
 
 
+async def test_a_slot_that_cannot_be_read_is_a_miss(own_server: ServerProcess, settings_of: MakeSettings) -> None:
+    """What another version of kvcore may have left costs nobody else an answer."""
+    async with open_redis(settings_of(own_server)) as cache:
+        await fill(cache, {"good": VALUE, "strange": VALUE})
+        found = ask(own_server.port, "KEYS", "*:strange")
+        assert isinstance(found, list)
+        ask(own_server.port, "SET", str(found[0]), "\x93" + "1" * 24)
+        assert list(await cache.read(["good", "strange", "good"])) == [VALUE, None, VALUE]
+
+
 async def test_calls_of_any_length_are_answered_in_full(cache: RedisCache) -> None:
     """A call for more slots, or more bytes, than one command should carry is answered as if there were one command."""
     entries = {f"long/{n}": Entry(version(n + 1), b"v" * (3000 if n % 2 else 0)) for n in range(1500)}
