@@ -29,7 +29,9 @@ def memory() -> Iterator[NodeProcess]:
 
 
 @pytest.fixture(scope="session")
-def production(redis_servers: RedisServers, rabbitmq_cluster: RabbitCluster, database: Database) -> Iterator[NodeProcess]:
+def production(
+    redis_servers: RedisServers, rabbitmq_cluster: RabbitCluster, database: Database
+) -> Iterator[NodeProcess]:
     """Give a node on real servers, which a worker in a process of its own drains."""
     settings = production_settings(redis_servers, rabbitmq_cluster, database, name="e2e")
     with running_worker(settings), running_node(settings) as node:
