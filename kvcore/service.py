@@ -55,8 +55,8 @@ CacheUse = Literal["hit", "miss", "stale", "bypass"]
 MAX_TTL_S: Final = 100 * 366 * 86_400
 _FIRST_POLL_S: Final = 0.002
 _LONGEST_POLL_S: Final = 0.2
-_FOLLOW_S: Final = 0.05
-"""How long a reader waits for another's fill: longer than a store takes, shorter than anybody notices. Then it asks itself."""
+_FOLLOW_S: Final = 0.2
+"""How long a reader waits for another's fill: longer than a store takes. Then it asks the store itself."""
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -231,8 +231,10 @@ class KeyValueService:
             await asyncio.sleep(pause_s)
             pause_s *= 2
             entry = await self._cached(key)
-            if entry is None and asyncio.get_running_loop().time() > waits_until:
-                entry = await self._stored(key)
+            if entry is None:
+                # The lease may have been dropped meanwhile, so it is asked for again.
+                patient = asyncio.get_running_loop().time() < waits_until
+                entry = await (self._lead(key) if patient else self._stored(key))
         return entry
 
     async def _fill_all(self, keys: Sequence[str]) -> Sequence[Entry | None]:
