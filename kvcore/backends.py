@@ -187,7 +187,8 @@ class Delivery(Protocol):
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A queue in numbers: by channel what waits, what is in the hands of consumers, and how many these are.
 
-    A queue may count what was published in one call as one. None: not known to this backend.
+    A queue may count what was published in one call as one, and of what is in the hands of consumers those of this process
+    only. None: not known to this backend.
     """
 
     waiting: dict[Channel, int]

@@ -383,7 +383,8 @@ def _checked(schema: dict[str, Any], path: Where, value: Value) -> Any:
         return msgspec.convert(value.raw, node.type, strict=not value.text, dec_hook=_wrapped)
     except msgspec.MsgspecError as error:
         shown = HIDDEN if _may_be(Secret, node.type) else repr(value.raw)
-        raise SettingsError(f"{dotted}: {error}; got {shown} (from {value.source})") from None
+        hint = """; a list is written as JSON: '["a", "b"]'""" if "`array`" in str(error) and value.text else ""
+        raise SettingsError(f"{dotted}: {error}; got {shown} (from {value.source}){hint}") from None
 
 
 def _may_be(wanted: type, type_: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
+import time
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -60,6 +61,12 @@ class Metrics:
             buckets=_LAG_SECONDS,
             registry=self.registry,
         )
+        self._oldest: Version | None = None
+        Gauge(
+            "kvcore_lag_oldest_seconds",
+            "How long ago the oldest mutation was stamped that this worker has in hand and the store does not have yet; 0: none.",
+            registry=self.registry,
+        ).set_function(self._oldest_s)
         self.redelivered = Counter(
             "kvcore_redelivered_mutations",
             "Mutations that a worker took which may have been in other hands before.",
@@ -72,8 +79,8 @@ class Metrics:
         )
         self._queue = Gauge(
             "kvcore_queue_messages",
-            "Messages in the queue, by channel and state (waiting, or unsettled: in the hands of workers), as a worker saw"
-            " it last; a message may hold several mutations.",
+            "Messages in the queue, by channel and state (waiting, or unsettled: in the hands of this worker, or of all where"
+            " the server tells), as a worker saw it last; a message may hold several mutations.",
             ("channel", "state"),
             registry=self.registry,
         )
@@ -86,6 +93,7 @@ class Metrics:
         self._dead_letters = Gauge(
             "kvcore_queue_dead_letters", "Dead letters kept, as a worker saw it last.", registry=self.registry
         )
+        self._dead_letters.set(math.nan)
         self._batches = Histogram(
             "kvcore_batch_items",
             "Items joined into one bulk call, by tier and operation.",
@@ -108,6 +116,13 @@ class Metrics:
         """Count what became of mutations."""
         for verdict, number in collections.Counter(outcome.verdict for outcome in outcomes).items():
             self._mutations.labels(verdict.value).inc(number)
+
+    def in_hand(self, oldest: Version | None) -> None:
+        """Show how old the oldest mutation in hand is; None: there is none."""
+        self._oldest = oldest
+
+    def _oldest_s(self) -> float:
+        return 0.0 if self._oldest is None else max(0.0, time.time() - version_ms(self._oldest) / 1000)
 
     def applied(self, versions: Iterable[Version], now_ms: int) -> None:
         """Note how long mutations took from their stamping until now, at which the store has them."""

@@ -158,6 +158,7 @@ async def _ping(tier: Tier[Any]) -> ComponentHealth:
     try:
         async with asyncio.timeout(tier.settings.deadline_s):
             server = await tier.backend.ping()
+        tier.breaker.pinged()
     except TimeoutError:
         detail = f"no answer within {tier.settings.deadline_s:g} s"
     except UnavailableError as error:

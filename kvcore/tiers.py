@@ -86,14 +86,17 @@ class Breaker:
         if self.state is BreakerState.HALF_OPEN:
             self._enter(BreakerState.OPEN)
 
+    def pinged(self) -> None:
+        """Note that the tier has answered a ping: where no call comes along as a trial, this is one."""
+        if self.state is BreakerState.OPEN and self._clock() >= self._retry_at:
+            self.succeeded()
+
     def _enter(self, state: BreakerState) -> None:
-        logger.log(
-            logging.WARNING if state is BreakerState.OPEN else logging.INFO,
-            "circuit breaker of %s: %s -> %s",
-            self._name,
-            self.state,
-            state,
-        )
+        # A trial and its failure say nothing new.
+        if state is BreakerState.CLOSED:
+            logger.info("%s works again", self._name)
+        elif self.state is BreakerState.CLOSED:
+            logger.warning("%s failed %d times in a row: its circuit breaker is open", self._name, self._failed)
         self.state = state
 
 

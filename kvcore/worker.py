@@ -20,7 +20,7 @@ import msgspec
 from kvcore.applying import Lifetimes, Write, apply_all, refreshes
 from kvcore.backends import Cache, Channel, Delivery, Queue, Refresh, Store
 from kvcore.config import Settings
-from kvcore.errors import UnavailableError
+from kvcore.errors import CircuitOpenError, UnavailableError
 from kvcore.metrics import Metrics
 from kvcore.model import Entry, Mutation, Outcome, Verdict
 from kvcore.tiers import Tier
@@ -32,6 +32,31 @@ logger = logging.getLogger(__name__)
 _STATS_INTERVAL_S: Final = 5.0
 
 T = TypeVar("T")
+
+
+class _Retrying:
+    """The pauses between tries of one thing. Says once what is wrong, and once that it is over."""
+
+    def __init__(self, what: str, backoff_s: float) -> None:
+        self._what = what
+        self._first_s = self._pause_s = backoff_s
+        self._said = ""
+
+    async def pause(self, error: Exception) -> None:
+        """Wait before the next try: longer each time, up to 16 times the first."""
+        is_known = str(error) == self._said or (self._said and isinstance(error, CircuitOpenError))
+        if not is_known:
+            self._said = str(error)
+            logger.warning("%s: %s; trying until it works", self._what, error)
+        await asyncio.sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, 16 * self._first_s)
+
+    def worked(self) -> None:
+        """Begin anew with short pauses."""
+        self._pause_s = self._first_s
+        if self._said:
+            logger.info("%s: works again", self._what)
+            self._said = ""
 
 
 class Worker:
@@ -83,18 +108,18 @@ class Worker:
             await asyncio.sleep(_STATS_INTERVAL_S)
 
     async def _consume(self, channel: Channel, handle: Callable[[Delivery], Awaitable[None]]) -> None:
-        pause_s = self._settings.backoff_s
+        retrying = _Retrying(f"consuming {channel}", self._settings.backoff_s)
         while True:
             try:
                 async with self._queue.consume(channel, self._settings.batch) as deliveries:
                     async for delivery in deliveries:
+                        retrying.worked()
                         await self._finish(handle(delivery))
-                        pause_s = self._settings.backoff_s
             except UnavailableError as error:
-                pause_s = await self._pause(f"consuming {channel}", error, pause_s)
+                await retrying.pause(error)
             except Exception as error:  # a fault of the queue's backend, which must not end the worker
                 logger.exception("the queue raised what its contract does not allow")
-                pause_s = await self._pause(f"consuming {channel}", error, pause_s)
+                await retrying.pause(error)
 
     async def _finish(self, handling: Awaitable[None]) -> None:
         """Wait for a delivery's end; when this worker is cancelled, let it end all the same, for a while."""
@@ -113,22 +138,20 @@ class Worker:
 
     async def _until_available(self, call: Callable[[], Awaitable[T]], what: str) -> T:
         """Call until it does not raise `UnavailableError`."""
-        pause_s = self._settings.backoff_s
+        retrying = _Retrying(what, self._settings.backoff_s)
         while True:
             try:
-                return await call()
+                result = await call()
             except UnavailableError as error:
-                pause_s = await self._pause(what, error, pause_s)
-
-    async def _pause(self, what: str, error: Exception, pause_s: float) -> float:
-        """Wait before the next try, and return how long to wait before the one after it."""
-        logger.warning("%s: %s; trying again in %g s", what, error, pause_s)
-        await asyncio.sleep(pause_s)
-        return min(2 * pause_s, 16 * self._settings.backoff_s)
+                await retrying.pause(error)
+            else:
+                retrying.worked()
+                return result
 
     async def _handle_writes(self, delivery: Delivery) -> None:
         messages = delivery.messages
         mutations = [message.mutation for message in messages]
+        self._metrics.in_hand(min(mutation.version for mutation in mutations))
         uncertain = False
 
         async def apply() -> Sequence[Outcome]:
@@ -139,7 +162,10 @@ class Worker:
                 uncertain = uncertain or error.outcome == "unknown"
                 raise
 
-        outcomes = await self._until_available(apply, "applying")
+        try:
+            outcomes = await self._until_available(apply, "applying")
+        finally:
+            self._metrics.in_hand(None)
         self._metrics.applied((mutation.version for mutation in mutations), self._now_ms())
         missed = refreshes([Write(mutation) for mutation in mutations], outcomes, self._lifetimes)
         await self._until_available(lambda: self._refresh_or_put_off(missed), "telling the cache")

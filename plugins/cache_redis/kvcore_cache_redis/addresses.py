@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from kvcore.errors import SettingsError
-from kvcore_cache_redis.settings import RedisSettings
+
+if TYPE_CHECKING:
+    from kvcore_cache_redis.settings import RedisSettings
 
 __all__ = ("Address", "Target", "addresses_of_sentinels", "check", "target_of_url")
 
@@ -43,9 +45,7 @@ def check(settings: RedisSettings) -> None:
     if settings.url is not None:
         if target_of_url(settings.url).database and settings.database:
             raise SettingsError("cache.redis.url names a database, and cache.redis.database too; say it once")
-    elif settings.sentinels:
-        addresses_of_sentinels(settings.sentinels)
-    else:
+    elif not settings.sentinels:
         raise SettingsError("set cache.redis.sentinels (and master_name), or cache.redis.url for a single server")
     if (settings.tls_key_file is None) != (settings.tls_cert_file is None):
         raise SettingsError("cache.redis.tls_cert_file and cache.redis.tls_key_file go together; set both or none")

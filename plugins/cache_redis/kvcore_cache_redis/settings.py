@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from kvcore.secret import Secret
+from kvcore_cache_redis.addresses import addresses_of_sentinels, target_of_url
 
 __all__ = ("RedisSettings",)
 
@@ -69,3 +70,9 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             description="Most memory that the server may use, in bytes; beyond it slots are evicted in the same order.",
         ),
     ] = 100_000_000
+
+    def __post_init__(self) -> None:
+        """Refuse addresses that cannot be one, above all those with a password, before anybody shows them."""
+        addresses_of_sentinels(self.sentinels)
+        if self.url is not None:
+            target_of_url(self.url)

@@ -31,6 +31,12 @@ def resolved(
     return resolve(PLUGINS, file=file, environment={**BACKENDS, **environment}, flags=flags)
 
 
+def test_a_list_that_is_no_json_is_refused_with_its_form() -> None:
+    """Who writes a single text where a list is wanted is told how a list is written."""
+    with pytest.raises(SettingsError, match="a list is written as JSON"):
+        resolved(flags={"cache.fake.hosts": "a:1"})
+
+
 @pytest.mark.parametrize("path", ["clock.max_ahead_s", "http.drain_s", "cache.ttl_s", "store.tombstone_retention_s"])
 @pytest.mark.parametrize("text", ["inf", "nan", "1e300", "-1"])
 def test_a_time_that_cannot_be_counted_is_refused(path: str, text: str) -> None:

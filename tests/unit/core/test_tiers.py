@@ -137,6 +137,34 @@ async def test_an_open_tier_is_not_asked() -> None:
     assert one.breaker.state is CLOSED
 
 
+def test_a_ping_is_a_trial_where_no_call_comes_along() -> None:
+    """A tier that is asked nothing is well again when it answers a ping, and not before its pause is over."""
+    hands = Hands()
+    breaker = Breaker("the tier", failures=1, recovery_s=2.0, clock=hands)
+    breaker.failed()
+    breaker.pinged()
+    assert breaker.state is OPEN
+    hands.now = 2.0
+    breaker.pinged()
+    assert breaker.state is CLOSED
+
+
+def test_a_breaker_says_once_what_is_wrong_and_once_that_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    """However many trials fail in between, the log has two lines."""
+    caplog.set_level(logging.INFO)
+    hands = Hands()
+    breaker = Breaker("the tier", failures=1, recovery_s=2.0, clock=hands)
+    breaker.failed()
+    for _ in range(5):
+        hands.now += 2.0
+        breaker.admit()
+        breaker.failed()
+    hands.now += 2.0
+    breaker.admit()
+    breaker.succeeded()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
 async def test_a_cancelled_trial_does_not_keep_the_breaker_half_open() -> None:
     """A trial whose caller went away leaves room for the next one."""
     store = FakeStore()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -47,6 +48,39 @@ async def test_a_worker_holds_what_it_has_while_the_store_is_down(way: Fault) ->
         stage.heal()
         await stage.drained()
     assert len(stage.store.entries) == 10
+
+
+async def test_an_outage_is_two_lines_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """However often the worker tries, it says once what is wrong and once that it is over."""
+    caplog.set_level(logging.INFO, logger="kvcore.worker")
+    stage = Stage()
+    stage.fail(store="before")
+    await stage.service.put("key", b"value")
+    async with stage.working():
+        await until(lambda: stage.store.faults.calls["apply"] > 5)
+        stage.heal()
+        await stage.drained()
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message for message in messages if "applying: the server is down" in message] == messages[:1]
+    assert "applying: works again" in messages
+    assert len(messages) < 5
+
+
+async def test_the_age_of_what_a_worker_holds_is_shown() -> None:
+    """While the store is down the metrics tell how far behind it is, though nothing moves."""
+    stage = Stage()
+    stage.fail(store="before")
+    await stage.service.put("key", b"value")
+    worker = stage.worker()
+    task = asyncio.create_task(worker.run())
+    await until(lambda: stage.store.faults.calls["apply"] > 1)
+    oldest = worker._metrics.registry.get_sample_value
+    assert oldest("kvcore_lag_oldest_seconds") > 0  # type: ignore[operator]  # it is there
+    stage.heal()
+    await stage.drained()
+    await until(lambda: oldest("kvcore_lag_oldest_seconds") == 0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.mark.parametrize("way", ["before", "hang", "bug"])
