@@ -6,10 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
+
+from kvcore.testing.servers.reaper import Reaper
 
 __all__ = ("NodeProcess", "WorkerProcess", "running_node", "running_worker")
 
@@ -17,7 +21,10 @@ _READY = " is ready, process "
 
 
 class NodeProcess:
-    """`kvctl serve` on a free port of 127.0.0.1. `url` is set once it is ready; `lines` is what it has said on standard error."""
+    """`kvctl serve` on a free port of 127.0.0.1, in an empty folder, and never for longer than the process that starts it.
+
+    `url` is set once it is ready; `lines` is what it has said on standard error.
+    """
 
     _command: ClassVar = "serve"
     _listening: ClassVar = {"http.port": "0", "http.host": "127.0.0.1"}
@@ -31,8 +38,10 @@ class NodeProcess:
         self.lines: list[str] = []
         self.url = ""
         self._ready = threading.Event()
+        folder = Path(tempfile.mkdtemp(prefix="kvcore-node-")).resolve()
+        self._reaper = Reaper(folder)
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -64,6 +73,7 @@ class NodeProcess:
         """Wait for the end of the process and return its exit code; negative: the signal that ended it."""
         code = self._process.wait(timeout_s)
         self._reader.join(timeout_s)
+        self._reaper.close()
         return code
 
     def stop(self) -> int:

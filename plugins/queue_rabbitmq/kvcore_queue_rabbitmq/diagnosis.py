@@ -27,6 +27,7 @@ _PERMISSIONS: Final = (
     "let the user configure, write and read the queues of this prefix, and write to amq.default: "
     "`rabbitmqctl set_permissions`"
 )
+_MISSING: Final = "start the missing nodes; `rabbitmq-queues quorum_status` names them"
 _NOWHERE: Final = "kvcore.nowhere"
 
 _REFUSALS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
@@ -51,7 +52,8 @@ _REFUSALS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (
         OSError,
         "it cannot be reached",
-        "start it, or correct queue.rabbitmq.hosts, and see that no firewall is between",
+        "start it, or correct queue.rabbitmq.hosts, and see that no firewall is between; with `pause_minority` a node does not "
+        "listen either while fewer than a majority of the nodes are there",
     ),
 )
 
@@ -199,13 +201,13 @@ async def _look_for_majority(publisher: Publisher, writes: str) -> Finding:
     except TimeoutError:
         what = "it confirms nothing: fewer than a majority of its replicas are there"
         evidence = f"a message was not confirmed within {_CONFIRM_S:g} s"
-        remedy = "start the missing nodes; `rabbitmq-queues quorum_status` names them"
-        return _error(about, what, evidence, remedy)
+        return _error(about, what, evidence, _MISSING)
     except OverloadedError as error:
         remedy = "start workers, or see why they do not get on; then, if need be, raise queue.rabbitmq.max_length"
         return _error(about, "it is full", str(error), remedy)
     except UnavailableError as error:
-        return _error(about, "it takes no messages", str(error), "see the server's log")
+        what = "it takes no messages: most likely fewer than a majority of its replicas are there"
+        return _error(about, what, str(error), f"{_MISSING}; if none is missing, see the server's log")
     return Finding(level="ok", about=about, what="it confirms what is published")
 
 

@@ -38,6 +38,9 @@ T = TypeVar("T")
 
 _AMQP_HEARTBEAT_S: Final = 10
 """After two of these the server takes a silent client for dead, and gives its messages to others."""
+_LOOKS: Final = 10
+"""In how many parts an answer is waited for: a moment in which this process itself stood still uses up one of them."""
+_LAST_PORT: Final = 65_535
 _FAREWELL_S: Final = 0.5
 """How long the server has to say goodbye."""
 
@@ -73,9 +76,8 @@ class Link:
         Raises:
             UnavailableError: the host cannot be reached, or refuses us.
         """
-        address, _, port = host.rpartition(":")
         with translating("not-applied"):
-            reader, writer = await asyncio.open_connection(address.strip("[]"), int(port), ssl=tls)
+            reader, writer = await _streams(host, tls)
             try:
                 connection = aiormq.Connection(_url(settings, host), transport_factory=_Opened(reader, writer))
                 connection.vhost = settings.virtual_host
@@ -196,7 +198,9 @@ class Link:
             if self.is_blocked:
                 continue  # the server does not read from this connection now
             asked = self.spawn(_any_answer(channel))
-            await asyncio.wait((asked,), timeout=self._heartbeat_s)
+            for _ in range(_LOOKS):
+                if not asked.done():
+                    await asyncio.wait((asked,), timeout=self._heartbeat_s / _LOOKS)
             if not asked.done() and not self.is_blocked:
                 self.abort(f"no answer within {self._heartbeat_s:g} s")
 
@@ -209,6 +213,16 @@ class Link:
         self._running.discard(task)
         if task.done() and not task.cancelled():
             task.exception()  # it has been asked for, so nobody complains
+
+
+async def _streams(host: str, tls: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    address, _, port = host.rpartition(":")
+    try:
+        if int(port) > _LAST_PORT:  # uvloop would take its last 16 bits
+            raise OSError(f"{host} cannot be an address: the last port is {_LAST_PORT}")
+        return await asyncio.open_connection(address.strip("[]"), int(port), ssl=tls)
+    except UnicodeError as error:
+        raise OSError(f"{host} cannot be an address: {error}") from error
 
 
 async def _open(connection: aiormq.Connection) -> None:

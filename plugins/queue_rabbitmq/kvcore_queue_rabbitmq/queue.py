@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 import time
@@ -21,6 +22,8 @@ from kvcore_queue_rabbitmq.topology import CHANNELS, Topology
 
 __all__ = ("RabbitQueue", "open_rabbitmq")
 
+_OPENING_S: Final = 1.0
+"""How long opening waits for hosts that do not answer: not the sum of their timeouts, which can be a dozen seconds."""
 _PROOF_S: Final = 1.0
 """How long a confirm is proof that the queue takes messages."""
 _ENOUGH: Final = 100
@@ -46,8 +49,9 @@ class RabbitQueue:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
-        """Keep both connections until leaving; enters also when there is no server."""
-        async with self._publishing.kept(), self._consuming.kept():
+        """Keep both connections until leaving; enters also when there is no server, or none that answers soon."""
+        until_s = asyncio.get_running_loop().time() + _OPENING_S
+        async with self._publishing.kept(until_s), self._consuming.kept(until_s):
             yield
 
     async def publish(self, channel: Channel, mutations: Sequence[Mutation]) -> None:

@@ -8,7 +8,7 @@ import random
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Generic, TypeVar
 
 from kvcore.errors import UnavailableError
@@ -56,11 +56,13 @@ class Supervisor(Generic[T]):
         return self._prepared
 
     @asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
-        """Keep a connection until leaving. Enters when each host was tried, whether one could be reached or not."""
+    async def kept(self, until_s: float) -> AsyncIterator[None]:
+        """Keep a connection until leaving. Enters when each host was tried, or at that time of the loop if it comes first."""
         keeping = asyncio.create_task(self._keep())
         try:
-            await self._tried.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until_s):
+                    await self._tried.wait()
             yield
         finally:
             self._problem = "the queue is closed"
@@ -101,6 +103,9 @@ class Supervisor(Generic[T]):
                 problems.append(f"{host}: no answer within {self._settings.connect_timeout_s:g} s")
             except UnavailableError as error:
                 problems.append(f"{host}: {error}")
+            except Exception as error:  # nobody else would ever try again
+                logger.exception("connecting to RabbitMQ at %s failed in an unforeseen way", host)
+                problems.append(f"{host}: {type(error).__name__}: {error}")
         if self._problem != (problem := "; ".join(problems)):
             logger.warning("RabbitMQ cannot be reached: %s", problem)
             self._problem = problem

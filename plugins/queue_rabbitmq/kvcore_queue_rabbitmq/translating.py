@@ -15,6 +15,7 @@ from kvcore.errors import Fate, OverloadedError, UnavailableError
 
 __all__ = ("difference", "reason", "translating", "unavailable")
 
+_TOO_LARGE: Final = "the server takes no message as large as this: raise its max_message_size"
 _MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     # What became of a message.
     ((amqp.PublishError,), "the queue is gone; it will be declared again"),
@@ -31,7 +32,7 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((amqp.ChannelAccessRefused, protocol.AMQPAccessRefused), "the user lacks a permission"),
     (
         (amqp.ChannelPreconditionFailed, protocol.AMQPPreconditionFailed),
-        "a queue has been declared with other arguments",
+        "the server finds that a condition of the operation is not met",
     ),
     ((amqp.ChannelNotFoundEntity, protocol.AMQPNotFound), "a queue is missing; it will be declared again"),
     ((amqp.ChannelLockedResource, protocol.AMQPResourceLocked), "another connection holds the queue for itself"),
@@ -45,7 +46,7 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
         ),
         "the server has an internal problem: see its log",
     ),
-    ((protocol.AMQPContentTooLarge,), "the server takes no message as large as this: raise its max_message_size"),
+    ((protocol.AMQPContentTooLarge,), _TOO_LARGE),
     ((protocol.AMQPConnectionForced,), "an operator closed the connection"),
     # What is no RabbitMQ, or not one that we can speak to.
     (
@@ -92,6 +93,14 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
 
 _FOREIGN: Final = tuple(kind for kinds, _ in _MEANINGS for kind in kinds)
 _DIFFERENT: Final = re.compile(r"inequivalent arg '([^']+)'")
+_WORDS: Final = (
+    # The server has one code for these and for a queue that was declared otherwise.
+    (re.compile(r"message size \d+ is larger than"), _TOO_LARGE),
+    (
+        re.compile(r"delivery acknowledgement .*timed out"),
+        "messages were held for longer than the server's consumer_timeout, and are delivered again",
+    ),
+)
 
 
 def difference(words: str) -> str:
@@ -102,11 +111,16 @@ def difference(words: str) -> str:
 
 def reason(error: Exception) -> str:
     """Say what an exception means to who runs the node, followed by the driver's own words."""
-    meaning = next(text for kinds, text in _MEANINGS if isinstance(error, kinds))
     words = ", ".join(str(argument) for argument in error.args if argument is not None)
     if argument := difference(words):
         meaning = f"a queue has been declared with another {argument}"
+    else:
+        meaning = next((text for pattern, text in _WORDS if pattern.search(words)), "") or _meaning(error)
     return f"{meaning} ({type(error).__name__}: {words or 'no more is known'})"
+
+
+def _meaning(error: Exception) -> str:
+    return next(text for kinds, text in _MEANINGS if isinstance(error, kinds))
 
 
 def unavailable(error: Exception, outcome: Fate) -> UnavailableError:

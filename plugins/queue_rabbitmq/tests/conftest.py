@@ -10,8 +10,10 @@ import aiormq
 import pytest
 from aiormq.abc import AbstractChannel
 
+from kvcore.errors import UnavailableError
 from kvcore.secret import Secret
 from kvcore.testing.servers import RabbitCluster
+from kvcore.testing.waiting import eventually
 from kvcore_queue_rabbitmq import RabbitQueue, RabbitSettings
 
 
@@ -40,9 +42,18 @@ async def settings(rabbitmq_cluster: RabbitCluster) -> AsyncIterator[RabbitSetti
 
 @pytest.fixture
 async def queue(settings: RabbitSettings) -> AsyncIterator[RabbitQueue]:
-    """Yield the open queue."""
+    """Yield the open queue, when it is connected: opening itself does not wait for long."""
     queue = RabbitQueue(settings)
     async with queue.connected():
+
+        async def is_connected() -> bool:
+            try:
+                await queue.stats()
+            except UnavailableError:
+                return False
+            return queue._publishing._prepared is not None
+
+        await eventually(is_connected, within_s=30, what="the connections")
         yield queue
 
 

@@ -181,10 +181,13 @@ async def test_the_server_has_an_alarm(queue: RabbitQueue, settings: RabbitSetti
         await asyncio.to_thread(cluster.ctl, "set_vm_memory_high_watermark", "absolute", "1GB")
 
 
-async def test_the_majority_is_missing(queue: RabbitQueue, settings: RabbitSettings, cluster: RabbitCluster) -> None:
-    """With one replica of three, which is let run on, the queue is there and confirms nothing."""
+@pytest.mark.parametrize("how", ["pause", "kill"])
+async def test_the_majority_is_missing(
+    queue: RabbitQueue, settings: RabbitSettings, cluster: RabbitCluster, how: str
+) -> None:
+    """With one replica of three, which is let run on, the queue is there and takes nothing, for want of a majority."""
     lone = cluster.nodes[0]
     for node in cluster.nodes[1:]:
-        node.pause()
+        getattr(node, how)()
     found = await trouble(msgspec.structs.replace(settings, hosts=(lone.address,)), f"queue {settings.prefix}.writes")
     assert "fewer than a majority" in found.what

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 from aiormq.abc import AbstractChannel
+from aiormq.channel import Channel as AmqpChannel
 from pamqp.commands import Basic
 
 from kvcore.backends import Delivery, Message
@@ -16,7 +19,7 @@ from kvcore.errors import OverloadedError, SettingsError, UnavailableError
 from kvcore.model import Entry, Mutation, Outcome, Verdict, Version
 from kvcore.testing.servers import RabbitCluster
 from kvcore.testing.waiting import eventually
-from kvcore_queue_rabbitmq import FACTORY, RabbitQueue, RabbitSettings, topology
+from kvcore_queue_rabbitmq import FACTORY, RabbitQueue, RabbitSettings, link, topology
 from kvcore_queue_rabbitmq.packing import pack
 from kvcore_queue_rabbitmq.publishing import confirmed
 
@@ -274,6 +277,48 @@ def test_the_certificates_to_trust_must_be_readable() -> None:
         asyncio.run(use())
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:99999", "a..b:5672"])
+async def test_a_host_that_cannot_be_an_address_is_named(host: str) -> None:
+    """Opening goes on, and calls say what is wrong, as with any other host that cannot be reached."""
+    async with asyncio.timeout(10), opened(RabbitSettings(hosts=(host,))) as queue:
+        with pytest.raises(UnavailableError, match="cannot be an address"):
+            await queue.ping()
+
+
+async def test_opening_does_not_wait_for_hosts_that_do_not_answer() -> None:
+    """A node starts though connections are neither accepted nor refused, and is refused what it asks for."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = RabbitSettings(hosts=(f"127.0.0.1:{silent.getsockname()[1]}",), connect_timeout_s=600)
+        async with asyncio.timeout(30), opened(settings) as queue:
+            with pytest.raises(UnavailableError, match="cannot be reached"):
+                await queue.ping()
+
+
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_process_that_stands_still_keeps_its_connection(
+    settings: RabbitSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that came while this process was busy, for longer than the heartbeat, counts."""
+    ask, asked = link._any_answer, asyncio.Event()
+
+    async def standing_still(channel: AmqpChannel) -> None:
+        asyncio.get_running_loop().call_soon(time.sleep, 1.2)
+        await ask(channel)
+        asked.set()
+
+    monkeypatch.setattr(link, "_any_answer", standing_still)
+    async with opened(msgspec.structs.replace(settings, heartbeat_s=1.0)) as queue:
+        connection = queue._publishing.prepared.link
+        async with asyncio.timeout(10):
+            await asyncio.wait(
+                [asyncio.ensure_future(event.wait()) for event in (asked, connection.lost)],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        assert not connection.lost.is_set()
+
+
 # --- consumers --------------------------------------------------------------------------------------------------------
 
 
@@ -285,6 +330,19 @@ async def test_a_consumer_that_the_server_cancels_is_told(
         await channel.queue_delete(f"{settings.prefix}.writes")
         with pytest.raises(UnavailableError, match="cancelled"):
             await following(deliveries)
+
+
+async def test_a_consumer_whose_channel_the_server_closes_is_told(queue: RabbitQueue) -> None:
+    """As when a worker has held messages for longer than the server allows: what it held comes again to who enters anew."""
+    await queue.publish("writes", mutations(3))
+    async with queue.consume("writes", 9) as deliveries:
+        held = await following(deliveries)
+        await deliveries._channel.basic_ack(99)  # type: ignore[attr-defined]  # a fault, for which the server closes
+        with pytest.raises(UnavailableError, match="unknown delivery tag"):
+            await following(deliveries)
+        with pytest.raises(UnavailableError, match="unknown delivery tag"):
+            await held.settle([APPLIED] * 3)
+    assert all(message.redelivered for message in await drained(queue, 3))
 
 
 async def test_the_watchdog_finds_a_consumer_that_is_gone(settings: RabbitSettings) -> None:

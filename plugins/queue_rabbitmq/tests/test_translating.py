@@ -69,6 +69,18 @@ def test_says_what_it_means_and_what_the_server_said() -> None:
     assert words in said
 
 
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [
+        ("message size 2000056 is larger than configured max size 1000000", "raise its max_message_size"),
+        ("delivery acknowledgement on channel 3 timed out. Timeout value used: 1800000 ms.", "consumer_timeout"),
+    ],
+)
+def test_a_limit_of_the_server_is_told_from_a_queue_declared_otherwise(words: str, setting: str) -> None:
+    """The server gives one code for all; the reason names the setting of the server that has been exceeded."""
+    assert setting in reason(aiormq.exceptions.ChannelPreconditionFailed(f"PRECONDITION_FAILED - {words}"))
+
+
 def test_others_pass() -> None:
     """A cancellation, and a fault of this plugin, pass untouched."""
     with pytest.raises(asyncio.CancelledError), translating("unknown"):
