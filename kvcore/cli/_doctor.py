@@ -23,7 +23,7 @@ def doctor(
 ) -> None:
     """Connect to the servers of each tier, and say what is wrong, how that is known, and what to do.
 
-    Reads the same settings as `serve`, changes nothing, and needs no running node. Exit code 1: there is an error.
+    Reads the same settings as `serve`, changes no data, and needs no running node. Exit code 1: there is an error.
 
     \b
     kvctl doctor --profile production

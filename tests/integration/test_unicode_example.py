@@ -1,11 +1,14 @@
-"""The example that loads the Unicode character database, on real servers."""
+"""The example that loads the Unicode character database, run as a reader would run it."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
+import httpx
 import pytest
 
 from kvcore.testing.nodes import running_node, running_worker
@@ -15,6 +18,51 @@ from kvcore.testing.servers import Database, RabbitCluster, RedisServers
 EXAMPLE = Path(__file__).parents[2] / "examples" / "unicode_names.py"
 
 
+@pytest.fixture
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def count_named(code_points: range) -> int:
+    """Count the characters with a name, which are more with every version of Unicode."""
+    return sum(1 for code_point in code_points if unicodedata.name(chr(code_point), None))
+
+
+def run_example(url: str) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end."""
+    command = [sys.executable, str(EXAMPLE), "--url", url]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=880)
+
+
+@pytest.mark.timeout(900)
+def test_the_whole_unicode_database_is_written_and_read_back(tmp_path: Path) -> None:
+    """Every named character comes back as it was written, and a deleted block, and nothing else, is gone."""
+    named, block = count_named(range(sys.maxunicode + 1)), count_named(range(0x13000, 0x13430))
+
+    with running_node({"store.sqlite.path": str(tmp_path / "kvcore.db")}) as node:
+        ended = run_example(node.url)
+        hieroglyph = httpx.get(f"{node.url}/kv", params={"key": "char/\U00013000"})
+        cherokee = httpx.get(f"{node.url}/kv", params={"key": "char/\u13a0"})
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"{named:,} characters, {block:,} of them deleted again, 0 differences" in ended.stdout
+    assert hieroglyph.status_code == 404
+    assert cherokee.json()["data"]["value"]["name"] == "CHEROKEE LETTER A"
+
+
+def test_without_a_node_the_example_fails_in_one_line(free_port: int) -> None:
+    """Where nothing listens, the program ends with 1 and says so in one line."""
+    ended = run_example(f"http://127.0.0.1:{free_port}")
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("cannot go on: ")
+    assert ended.stderr.count("\n") == 1
+
+
 @pytest.mark.timeout(900)
 def test_the_whole_unicode_database_on_real_servers(
     redis_servers: RedisServers, rabbitmq_cluster: RabbitCluster, database: Database
@@ -22,8 +70,7 @@ def test_the_whole_unicode_database_on_real_servers(
     """Every named character comes back as it was written, through a cache that holds a fraction of them, and a deleted block is gone."""
     settings = production_settings(redis_servers, rabbitmq_cluster, database, name="unicode")
     with running_worker(settings), running_node(settings) as node:
-        command = [sys.executable, str(EXAMPLE), "--url", node.url]
-        ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=880)
+        ended = run_example(node.url)
     print(ended.stdout)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert " 0 differences" in ended.stdout

@@ -161,7 +161,7 @@ def _compare(settings: RedisSettings, views: Sequence[_View], configured: int) -
         )  # fmt: skip
     if not any(view.replicas for view in views):
         findings.append(
-            _finding("error", about, "it has no replica to take its place", "SENTINEL REPLICAS is empty",
+            _finding("warning", about, "it has no replica to take its place", "SENTINEL REPLICAS is empty",
                      "start replicas with `replicaof`, and the master's password as `masterauth`")
         )  # fmt: skip
     return findings

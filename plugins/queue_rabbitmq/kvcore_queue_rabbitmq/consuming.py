@@ -193,6 +193,11 @@ class Consumer:
                 self._end("the server has forgotten the consumer")
             suspected = bool(seen.message_count)
 
+    @property
+    def in_hand(self) -> int:
+        """How many messages are in hand, or on their way from the server."""
+        return len(self._in_hand)
+
     # --- receiving ----------------------------------------------------------------------------------------------------
 
     def __aiter__(self) -> Consumer:

@@ -13,6 +13,7 @@ aiormq keeps the protocol. What it leaves open, and is closed here:
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import re
 import ssl
@@ -41,6 +42,10 @@ _AMQP_HEARTBEAT_S: Final = 10
 _LOOKS: Final = 10
 """In how many parts an answer is waited for: a moment in which this process itself stood still uses up one of them."""
 _LAST_PORT: Final = 65_535
+_CHANNELS: Final = 2047
+"""How many channels RabbitMQ allows on a connection (www.rabbitmq.com/docs/channels). Their numbers are used in turn: the
+driver would give that of a channel which was just closed to the next one, which then may take the end of the former for its
+own."""
 _FAREWELL_S: Final = 0.5
 """How long the server has to say goodbye."""
 
@@ -67,6 +72,7 @@ class Link:
         self._transport = transport
         self._heartbeat_s = heartbeat_s
         self._running: set[asyncio.Task[Any]] = set()
+        self._numbers = itertools.cycle(range(1, _CHANNELS + 1))
         self._asking: AmqpChannel
 
     @classmethod
@@ -83,8 +89,8 @@ class Link:
                 connection.vhost = settings.virtual_host
                 await _open(connection)
                 link = cls(host, connection, writer.transport, settings.heartbeat_s)
-                link._asking = await _channel(connection)
-                link._start(await _channel(connection))
+                link._asking = await link._open_channel()
+                link._start(await link._open_channel())
             except BaseException:
                 writer.transport.abort()
                 raise
@@ -128,13 +134,13 @@ class Link:
 
     async def channel(self, *, confirms: bool = False) -> AmqpChannel:
         """Open a channel that lives as long as the connection: when it ends, so does the connection."""
-        channel = await self.run(_channel(self._connection, confirms=confirms), "not-applied")
+        channel = await self.run(self._open_channel(confirms=confirms), "not-applied")
         self._depend_on(channel)
         return channel
 
     async def passing_channel(self) -> AmqpChannel:
         """Open a channel that may end before the connection does."""
-        return await self.run(_channel(self._connection), "not-applied")
+        return await self.run(self._open_channel(), "not-applied")
 
     async def look(self, queue: str) -> Queue.DeclareOk:
         """Return what the server says about a queue. One that is missing ends the connection; the next declares it."""
@@ -181,6 +187,10 @@ class Link:
         self._transport.abort()
         await asyncio.wait((closing, *self._running), timeout=_FAREWELL_S)
         self._ended(closing)
+
+    async def _open_channel(self, *, confirms: bool = False) -> AmqpChannel:
+        number = next(number for number in self._numbers if number not in self._connection.channels)
+        return cast(AmqpChannel, await self._connection.channel(channel_number=number, publisher_confirms=confirms))
 
     def _start(self, channel: AmqpChannel) -> None:
         _when_closed(self._connection.closing, self._lose)
@@ -233,10 +243,6 @@ async def _open(connection: aiormq.Connection) -> None:
             raise
         # The server has closed the connection instead of opening it, and the driver has dropped the reason it gave.
         raise ConnectionNotAllowed(f"no access to the virtual host {connection.vhost!r}") from error
-
-
-async def _channel(connection: aiormq.Connection, *, confirms: bool = False) -> AmqpChannel:
-    return cast(AmqpChannel, await connection.channel(publisher_confirms=confirms))
 
 
 async def _any_answer(channel: AmqpChannel) -> None:

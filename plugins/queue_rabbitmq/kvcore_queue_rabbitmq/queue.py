@@ -22,7 +22,7 @@ from kvcore_queue_rabbitmq.topology import CHANNELS, Topology
 
 __all__ = ("RabbitQueue", "open_rabbitmq")
 
-_OPENING_S: Final = 1.0
+_OPENING_S: Final = 3.0
 """How long opening waits for hosts that do not answer: not the sum of their timeouts, which can be a dozen seconds."""
 _PROOF_S: Final = 1.0
 """How long a confirm is proof that the queue takes messages."""
@@ -46,6 +46,7 @@ class RabbitQueue:
         self._graveyard = Graveyard(self._topology.dead)
         self._publishing = Supervisor(settings, tls, self._prepare_publishing)
         self._consuming = Supervisor(settings, tls, self._prepare)
+        self._consumers: dict[Channel, set[Consumer]] = {channel: set() for channel in CHANNELS}
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -74,8 +75,10 @@ class RabbitQueue:
         )
         try:
             await consumer.enter()
+            self._consumers[channel].add(consumer)
             yield consumer
         finally:
+            self._consumers[channel].discard(consumer)
             await consumer.leave()
 
     async def stats(self) -> QueueStats:
@@ -84,6 +87,8 @@ class RabbitQueue:
         dead = await link.look(self._topology.dead)
         return QueueStats(
             waiting={channel: queue.message_count or 0 for channel, queue in seen.items()},
+            # The server does not tell what all consumers have in hand; these are those of this process.
+            unsettled={channel: sum(one.in_hand for one in some) for channel, some in self._consumers.items()},
             consumers={channel: queue.consumer_count or 0 for channel, queue in seen.items()},
             dead_letters=dead.message_count,
         )

@@ -52,7 +52,7 @@ class Supervisor(Generic[T]):
             UnavailableError: there is none; nothing was done.
         """
         if self._prepared is None:
-            raise UnavailableError(f"RabbitMQ cannot be reached: {self._problem}", outcome="not-applied")
+            raise UnavailableError(f"no RabbitMQ node can be used: {self._problem}", outcome="not-applied")
         return self._prepared
 
     @asynccontextmanager
@@ -107,7 +107,7 @@ class Supervisor(Generic[T]):
                 logger.exception("connecting to RabbitMQ at %s failed in an unforeseen way", host)
                 problems.append(f"{host}: {type(error).__name__}: {error}")
         if self._problem != (problem := "; ".join(problems)):
-            logger.warning("RabbitMQ cannot be reached: %s", problem)
+            logger.warning("no RabbitMQ node can be used: %s", problem)
             self._problem = problem
         return None
 

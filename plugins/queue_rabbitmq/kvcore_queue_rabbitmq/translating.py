@@ -129,7 +129,7 @@ def unavailable(error: Exception, outcome: Fate) -> UnavailableError:
         outcome = "not-applied"
     elif isinstance(error, amqp.DeliveryError):
         return OverloadedError(f"RabbitMQ refuses the message: {reason(error)}")
-    return UnavailableError(f"RabbitMQ cannot serve now: {reason(error)}", outcome=outcome)
+    return UnavailableError(f"RabbitMQ: {reason(error)}", outcome=outcome)
 
 
 @contextmanager

@@ -184,7 +184,7 @@ async def test_opens_and_closes_without_a_server(settings: RabbitSettings, clust
         node.kill()
     queue = RabbitQueue(settings)
     async with queue.connected():
-        with pytest.raises(UnavailableError, match="cannot be reached"):
+        with pytest.raises(UnavailableError, match="no RabbitMQ node can be used"):
             await queue.ping()
         await asyncio.to_thread(cluster.restore)
 
