@@ -257,7 +257,7 @@ class DeadLetters(Protocol):
     """The ability DEAD_LETTERS of a queue. Ids that are not there (any more) are passed over."""
 
     async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
-        """Return up to `limit` dead letters, oldest first."""
+        """Return up to `limit` dead letters, oldest first; a queue may put those behind the others that have been looked at."""
         ...
 
     async def replay(self, ids: Sequence[str]) -> int:
