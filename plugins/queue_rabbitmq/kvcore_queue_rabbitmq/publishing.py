@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel as AmqpChannel
@@ -30,6 +30,11 @@ _REPLIES: Final = "amq.rabbitmq.reply-to"
 """The server's own way back to a connection: nothing to declare, and gone with the connection, as those who wait are."""
 _CONTENT_TYPE: Final = "application/vnd.kvcore.pack"
 _PERSISTENT: Final = 2
+_STALLED_S: Final = 3.0
+"""After this time without a confirm another connection is tried. It is longer than any caller waits."""
+
+T = TypeVar("T")
+
 _FULL: Final = 0.7
 """A queue that was full takes messages again below 0.8 of its length: with fewer than this it has no reason to refuse."""
 _MAX_REASON: Final = 4096  # a header must fit into one frame
@@ -116,13 +121,11 @@ class Publisher:
         properties.delivery_mode = _PERSISTENT
         properties.content_type = _CONTENT_TYPE
         properties.timestamp = datetime.now(UTC)
+        putting = self._confirming.basic_publish(
+            body, routing_key=queue, properties=properties, mandatory=mandatory, wait=False
+        )
         try:
-            await self.link.run(
-                self._confirming.basic_publish(
-                    body, routing_key=queue, properties=properties, mandatory=mandatory, wait=False
-                ),
-                "unknown",
-            )
+            await self.link.run(self._watched(putting), "unknown")
         except OverloadedError:
             await self._doubt(queue)
             raise
@@ -131,6 +134,21 @@ class Publisher:
                 self.link.abort("the queue is gone, and will be declared on the next connection")
             raise
         self.confirmed_at = time.monotonic()
+
+    async def _watched(self, putting: Coroutine[Any, Any, T]) -> T:
+        """Await a confirm; one that stays away for long ends the connection, whoever waits for it.
+
+        A channel that met the queue while its leader hung waits for that one, though the queue has another leader by now.
+        """
+        stalled = asyncio.get_running_loop().call_later(_STALLED_S, self._give_up)
+        try:
+            return await putting
+        finally:
+            stalled.cancel()
+
+    def _give_up(self) -> None:
+        if not self.link.is_blocked:
+            self.link.abort(f"a message was not confirmed within {_STALLED_S:g} s")
 
     async def _doubt(self, queue: str) -> None:
         """Return when a queue that has refused a message is full indeed.
