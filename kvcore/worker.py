@@ -48,7 +48,7 @@ class _Retrying:
         if not is_known:
             self._said = str(error)
             logger.warning("%s: %s; trying until it works", self._what, error)
-        await asyncio.sleep(self._pause_s)
+        await asyncio.sleep(self._pause_s)  # backoff: what is away tells nobody when it is back
         self._pause_s = min(2 * self._pause_s, 16 * self._first_s)
 
     def worked(self) -> None:
@@ -105,7 +105,7 @@ class Worker:
                 self._metrics.saw(await self._stats(None))
             except UnavailableError:
                 self._metrics.saw(None)
-            await asyncio.sleep(_STATS_INTERVAL_S)
+            await asyncio.sleep(_STATS_INTERVAL_S)  # an interval of looking, not a wait for anything
 
     async def _consume(self, channel: Channel, handle: Callable[[Delivery], Awaitable[None]]) -> None:
         retrying = _Retrying(f"consuming {channel}", self._settings.backoff_s)

@@ -67,7 +67,7 @@ def _running(kind: type[G], config: pytest.Config) -> Iterator[G]:
     except MissingServerError as error:
         if os.environ.get("CI"):
             pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
+        pytest.skip(str(error))  # the message names what to install; with CI set it has failed above
     with group:
         config.stash.setdefault(_VERSIONS, []).append(group.version)
         yield group

@@ -111,7 +111,7 @@ class Client:
         if is_served(done):
             self.served_s[service_of(done)] = done.began_s
         else:
-            await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
+            await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)  # not to spin while there is no answer; nothing is waited for
 
 
 def _now_s() -> float:
@@ -225,7 +225,7 @@ class Load:
             if self._stopped.is_set():
                 return
             await step(client, *arguments)
-            await asyncio.sleep(client.random.uniform(0, 2 * _PAUSE_S))
+            await asyncio.sleep(client.random.uniform(0, 2 * _PAUSE_S))  # the pace of a client; nothing is waited for
 
     @property
     def _warm(self) -> list[str]:

@@ -40,7 +40,7 @@ def wait_until(condition: Callable[[], bool], *, within_s: float, what: str) -> 
             reason = error
         if time.monotonic() > ends_s:
             raise ServerError(f"{what}: not within {within_s:g} s" + (f" ({reason})" if reason else ""))
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks: a server tells nobody when it is ready
 
 
 def clean_environment(folder: Path) -> dict[str, str]:
@@ -260,4 +260,4 @@ class ServerProcess:
         while alive := [member for member in family if is_alive(member)]:
             if time.monotonic() > ends_s:
                 kill_frozen(alive)
-            time.sleep(0.005)
+            time.sleep(0.005)  # between two looks: the processes are not all children of this one

@@ -90,7 +90,7 @@ def _await_standstill(member: Member) -> None:
         stat = _stat(member.pid)
         if stat is None or stat.state in "TtZX":
             return
-        time.sleep(0.001)
+        time.sleep(0.001)  # between two looks: a signal tells nobody when it has come
 
 
 def _all_stats() -> Iterator[_Stat]:

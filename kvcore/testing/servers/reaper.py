@@ -59,9 +59,9 @@ def _working_in(folder: Path) -> list[int]:
 def _reap(folder: Path) -> None:
     while pids := _working_in(folder):
         for pid in pids:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # it has ended by itself meanwhile
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks: they are not children of this process
     shutil.rmtree(folder, ignore_errors=True)
 
 

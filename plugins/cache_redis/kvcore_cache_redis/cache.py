@@ -183,7 +183,7 @@ async def open_redis(settings: RedisSettings) -> AsyncIterator[RedisCache]:
     watch = Watch(_seeker(settings), connector, settings)
     watching = asyncio.create_task(watch.run())
     try:
-        with suppress(UnavailableError):
+        with suppress(UnavailableError):  # opening does not need the server, calls say why
             await watch.found()
         yield RedisCache(watch, settings)
     finally:

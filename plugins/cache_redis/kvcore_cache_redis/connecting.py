@@ -72,7 +72,7 @@ class Connector:
         try:
             async with asyncio.timeout(self.timeout_s):
                 await connection.connect()  # type: ignore[no-untyped-call]  # the driver's types have gaps
-        except BaseException:
+        except BaseException:  # also when cancelled: half a handshake is of no use, and raised again
             await connection.disconnect(nowait=True)
             raise
         return connection
@@ -93,7 +93,7 @@ def pack(*command: Argument) -> bytes:
 
 async def end(connection: Connection, within_s: float) -> None:
     """End a connection in good order, which with TLS takes an answer of the other side; after a time without it."""
-    with suppress(*FAILURES):
+    with suppress(*FAILURES):  # it is to end, and has then, in whatever way
         async with asyncio.timeout(within_s):
             await connection.disconnect()
 

@@ -74,7 +74,7 @@ class Master:
                     (server,) = await exchange(connection, ("INFO", "server"))
                     meet = ("EVAL", MEET.text, 1, _record(namespace), era.name, int(era.is_succession))
                     (known_ms,) = await exchange(connection, meet)
-            except BaseException:
+            except BaseException:  # also when cancelled: nobody else would end the connection; raised again
                 await connection.disconnect(nowait=True)
                 raise
         master = cls(address, era.name, connector=connector, namespace=namespace, connections=connections)
@@ -113,7 +113,7 @@ class Master:
             self.suspected.set()
             await self._pool.put_back(connection)
             raise
-        except BaseException:
+        except BaseException:  # also when cancelled: an unread answer must not reach the next caller; raised again
             self.suspected.set()
             await self._pool.drop(connection)
             raise
@@ -146,7 +146,7 @@ class Master:
                 raise UnavailableError(
                     f"Redis {self.address} has been restarted, or has changed its part, since", outcome="not-applied"
                 )
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody else would end the connection; raised again
             await connection.disconnect(nowait=True)
             raise
         return connection

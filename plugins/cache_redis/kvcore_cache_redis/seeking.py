@@ -96,7 +96,7 @@ class _Sentinel:
         except UnavailableError as error:
             await _drop(connection)
             return error
-        except BaseException:
+        except BaseException:  # also when cancelled: an unread answer must not meet the next question; raised again
             await _drop(connection)
             raise
         self._connection = connection

@@ -97,14 +97,16 @@ class Watch:
             except UnavailableError as error:
                 self._note(str(error))
                 self._tried.set()
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(pause_s)  # backoff: a server that is away tells nobody when it is back
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
             if (too_new_by_s := USABLE_S - master.known_ms / 1000) <= 0:
                 return master
             self._note(f"{master.address} has become the master a moment ago, and others may still use the former one")
             await master.aclose(self._why)
-            await asyncio.sleep(too_new_by_s)
+            await asyncio.sleep(
+                too_new_by_s
+            )  # the time itself is the promise: others may use the former master until then
 
     async def _try(self) -> Master:
         asked_s = asyncio.get_running_loop().time()

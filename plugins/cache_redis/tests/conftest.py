@@ -31,7 +31,7 @@ def start_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartRedis
     except MissingServerError as error:
         if os.environ.get("CI"):
             pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
+        pytest.skip(str(error))  # the message names what to install
     with ExitStack() as ending:
         root = tmp_path_factory.mktemp("servers")
         ending.callback(Reaper(root).close)

@@ -185,7 +185,7 @@ class Consumer:
         suspected = False
         while True:
             received = self._received
-            await asyncio.sleep(self._watch_s)
+            await asyncio.sleep(self._watch_s)  # the watchdog's interval
             if self._in_hand or self._received != received:
                 continue
             seen = await self._link.look(self._queue)

@@ -91,7 +91,7 @@ class Link:
                 link = cls(host, connection, writer.transport, settings.heartbeat_s)
                 link._asking = await link._open_channel()
                 link._start(await link._open_channel())
-            except BaseException:
+            except BaseException:  # also when cancelled: half a connection is of no use, and raised again
                 writer.transport.abort()
                 raise
         return link
@@ -204,7 +204,7 @@ class Link:
     async def _watch(self, channel: AmqpChannel) -> None:
         """Ask the server for any answer, again and again, until there is none."""
         while True:
-            await asyncio.sleep(self._heartbeat_s)
+            await asyncio.sleep(self._heartbeat_s)  # the interval of asking
             if self.is_blocked:
                 continue  # the server does not read from this connection now
             asked = self.spawn(_any_answer(channel))

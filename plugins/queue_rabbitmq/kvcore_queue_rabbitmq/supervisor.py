@@ -60,7 +60,7 @@ class Supervisor(Generic[T]):
         """Keep a connection until leaving. Enters when each host was tried, or at that time of the loop if it comes first."""
         keeping = asyncio.create_task(self._keep())
         try:
-            with suppress(TimeoutError):
+            with suppress(TimeoutError):  # opening does not need the server, calls say why
                 async with asyncio.timeout_at(until_s):
                     await self._tried.wait()
             yield
@@ -115,7 +115,7 @@ class Supervisor(Generic[T]):
         link = await Link.open(self._settings, host, self._tls)
         try:
             self._prepared = await self._prepare(link)
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody else would close the link; raised again
             await link.close()
             raise
         logger.info("connected to %s", link.server)

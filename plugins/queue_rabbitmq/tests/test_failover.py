@@ -77,7 +77,7 @@ class Load:
                 await call(mutation)  # type: ignore[misc]  # both are coroutines, of various results
             written.add(mutation.key)
         except (UnavailableError, TimeoutError):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # not to spin while there is no server; nothing is waited for
 
     async def _work(self) -> None:
         while True:
@@ -87,7 +87,7 @@ class Load:
                         self.applied |= {message.mutation.key for message in delivery.messages}
                         await delivery.settle([Outcome(Verdict.APPLIED)] * len(delivery.messages))
             except UnavailableError:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # as above
 
 
 def node_of(cluster: RabbitCluster, address: str) -> ServerProcess:

@@ -74,7 +74,7 @@ async def connect(settings: CockroachSettings, host: str) -> Connection:
             connection.opened_s = time.monotonic()
             await connection.execute(f"SET statement_timeout = '{_STATEMENT_TIMEOUT_S}s'")
             connection.server = await _greet(connection, settings)
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody else would close the connection; raised again
             await connection.close()
             raise
     return connection

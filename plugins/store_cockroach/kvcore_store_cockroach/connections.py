@@ -57,7 +57,7 @@ class Connections:
         await self._acquire()
         try:
             connection = self._pop_idle() or await self._make()
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody else would free the place; raised again
             self._free.release()
             raise
         try:
@@ -160,7 +160,7 @@ class Connections:
                 why = lacking(connection.server, await applied(connection))
             if why:
                 raise unavailable(why)
-        except BaseException:
+        except BaseException:  # also when cancelled: nobody else would close the connection; raised again
             _end(connection)
             raise
         self._failed_s[host] = float("-inf")

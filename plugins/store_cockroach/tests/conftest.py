@@ -90,7 +90,7 @@ class Proxy:
         host, port = self._target
         their_reader, their_writer = await asyncio.open_connection(host, int(port))
         doomed = asyncio.Event()
-        with suppress(ConnectionError, ExceptionGroup):
+        with suppress(ConnectionError, ExceptionGroup):  # either side may break off, which is what this is for
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._ask(reader, their_writer, doomed))
                 group.create_task(self._answer(their_reader, writer, doomed))

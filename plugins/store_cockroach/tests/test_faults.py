@@ -69,9 +69,9 @@ class Writer:
                     (outcome,) = await self.store.apply([mutation])
             except UnavailableError as error:
                 self.errors.append(error)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # not to spin while the database is away; nothing is waited for
             except TimeoutError:
-                pass
+                pass  # a database that hangs: the next write finds out whether it still does
             else:
                 assert outcome.verdict is Verdict.APPLIED
                 self.confirmed.append(mutation)
