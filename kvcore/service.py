@@ -228,9 +228,7 @@ class KeyValueService:
         pause_s = _FIRST_POLL_S
         waits_until = asyncio.get_running_loop().time() + _FOLLOW_S
         while entry is None:
-            await asyncio.sleep(
-                pause_s
-            )  # longer each time, up to `_FOLLOW_S` in all: a fill by another node tells nobody here
+            await asyncio.sleep(pause_s)  # a fill by another node tells nobody here
             pause_s *= 2
             entry = await self._cached(key)
             if entry is None:

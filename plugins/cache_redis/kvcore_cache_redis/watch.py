@@ -104,9 +104,7 @@ class Watch:
                 return master
             self._note(f"{master.address} has become the master a moment ago, and others may still use the former one")
             await master.aclose(self._why)
-            await asyncio.sleep(
-                too_new_by_s
-            )  # the time itself is the promise: others may use the former master until then
+            await asyncio.sleep(too_new_by_s)  # others may use the former master for so long
 
     async def _try(self) -> Master:
         asked_s = asyncio.get_running_loop().time()
