@@ -12,7 +12,7 @@ from kvcore.config import CacheSettings
 from kvcore.errors import UnavailableError
 from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version
 
-__all__ = ("Apply", "Lifetimes", "Write", "apply_all", "refreshes")
+__all__ = ("Apply", "Lifetimes", "Write", "apply_all", "newly_applied", "refreshes")
 
 Apply = Callable[[Sequence[Mutation]], Awaitable[Sequence[Outcome]]]
 
@@ -103,6 +103,15 @@ def _first_wave(mutations: Iterable[Mutation]) -> tuple[list[list[Mutation]], li
 
 def _version(mutation: Mutation) -> Version:
     return mutation.version
+
+
+def newly_applied(mutations: Iterable[Mutation], outcomes: Iterable[Outcome]) -> list[Mutation]:
+    """Return the mutations that the store has taken, without requests that were answered before."""
+    return [
+        mutation
+        for mutation, outcome in zip(mutations, outcomes, strict=True)
+        if outcome.verdict is Verdict.APPLIED and outcome.version == mutation.version
+    ]
 
 
 def refreshes(writes: Sequence[Write], outcomes: Sequence[Outcome], lifetimes: Lifetimes) -> list[Refresh]:

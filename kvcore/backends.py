@@ -47,15 +47,18 @@ __all__ = (
     "Kind",
     "Limits",
     "Listed",
+    "Listing",
     "Message",
     "Purged",
     "Queue",
     "QueueStats",
     "Refresh",
     "Reserve",
+    "Scanned",
     "Store",
     "StoreStats",
     "dead_letters_of",
+    "listing_of",
 )
 
 MAX_KEY_BYTES: Final = 65_536
@@ -73,6 +76,10 @@ class Ability(StrEnum):
     """Several nodes opened with the same settings see the same data."""
     DEAD_LETTERS = "dead-letters"
     """A queue keeps what the store rejected, to be listed, replayed or discarded: see `DeadLetters`."""
+    LISTING = "listing"
+    """A store lists its keys by prefix, in order: see `Listing`."""
+    IDEMPOTENCY = "idempotency"
+    """A store answers a request that is sent again as it did the first time: see `Store.apply`."""
 
 
 # --- cache ------------------------------------------------------------------------------------------------------------
@@ -300,6 +307,13 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     expires_at_ms: int | None
 
 
+class Scanned(msgspec.Struct, frozen=True, gc=False):
+    """A part of a listing. `after`: where to go on, a key that was looked at, there or not; None: there is no more."""
+
+    listed: Sequence[Listed]
+    after: str | None
+
+
 class StoreStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A store in numbers; None: not known to this backend at a small cost."""
 
@@ -343,18 +357,19 @@ class Store(Protocol):
         Applying a mutation again changes nothing. One that the store refuses is REJECTED with a reason, and the others
         are applied. A store that repeats a call whose fate it does not know says UNKNOWN where it then finds CONFLICT
         or SUPERSEDED: the first try may have been applied, and something newer may have come since.
-        """
-        ...
 
-    async def scan(self, prefix: str, after: str | None, limit: int) -> Sequence[Listed]:
-        """Return up to `limit` keys that exist now, begin with `prefix` and come after `after`, in byte order of UTF-8.
-
-        Fewer than `limit` means that there are no more. Tombstones and expired entries are not listed.
+        With the ability IDEMPOTENCY, an outcome that `kvcore.model.is_final` is remembered with the mutation's
+        `request_id`, where it has one, atomically with what it tells. A mutation whose `request_id` is remembered changes
+        nothing and gets that outcome, however often, whatever its own version; so UNKNOWN is never said of it. A store
+        without the ability is given no `request_id`.
         """
         ...
 
     async def purge(self, before: Version, limit: int) -> Purged:
         """Remove up to `limit` tombstones written, and entries expired, before the time of a version.
+
+        Outcomes remembered for a `request_id` are forgotten when the mutation that they were given to is older than that;
+        `Purged` counts them too.
 
         A call looks for a part of a second at most, and the next one looks on from there.
         """
@@ -367,6 +382,29 @@ class Store(Protocol):
     async def ping(self) -> str:
         """Return what serves, as for `Cache.ping`; raise `UnavailableError` when it cannot read and write."""
         ...
+
+
+class Listing(Protocol):
+    """The ability LISTING of a store."""
+
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        """Return up to `limit` keys that exist now, begin with `prefix` and come after `after`, in byte order of UTF-8.
+
+        Tombstones and expired entries are not listed. A call looks for a part of a second at most, however many of these
+        there are: it may return fewer than `limit` keys, or none, and say where to go on.
+        """
+        ...
+
+
+def listing_of(store: Store) -> Listing:
+    """Return a store's listing.
+
+    Raises:
+        UnsupportedError: this store cannot list its keys.
+    """
+    if Ability.LISTING not in store.abilities:
+        raise UnsupportedError(f"{type(store).__name__} cannot list its keys; choose a store with that ability")
+    return store  # type: ignore[return-value]  # declared in `abilities`, and tested by the conformance suite
 
 
 # --- factories --------------------------------------------------------------------------------------------------------

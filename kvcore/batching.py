@@ -12,11 +12,14 @@ import asyncio
 import copy
 import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from kvcore.errors import OverloadedError
 
 __all__ = ("Batcher",)
+
+_WOKEN_AT_ONCE: Final = 100
+"""Of those who wait for one bulk call: each goes on for some microseconds, and others shall have their turns in between."""
 
 Item = TypeVar("Item")  # hashable, where equal ones are joined
 Result = TypeVar("Result")
@@ -160,15 +163,16 @@ class Batcher(Generic[Item, Result]):
             results = await self._call([waiting.item for waiting in taken])
             if len(results) != len(taken):
                 raise RuntimeError(f"{self._name} answered {len(results)} results for {len(taken)} items")
+            for count, (waiting, result) in enumerate(zip(taken, results, strict=True), 1):
+                for future in waiting.futures:
+                    if not future.done():
+                        future.set_result(result)
+                if count % _WOKEN_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         except BaseException as error:
             self._fail(taken, error)
             if not isinstance(error, Exception):
                 raise
-        else:
-            for waiting, result in zip(taken, results, strict=True):
-                for future in waiting.futures:
-                    if not future.done():
-                        future.set_result(result)
 
     @staticmethod
     def _fail(taken: list[_Waiting[Item, Any]], error: BaseException) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from kvcore.applying import Apply, Lifetimes, Write, apply_all, refreshes
+from kvcore.applying import Apply, Lifetimes, Write, apply_all, newly_applied, refreshes
 from kvcore.backends import Refresh
 from kvcore.errors import CircuitOpenError, UnavailableError
 from kvcore.metrics import Metrics
@@ -87,7 +87,7 @@ class DirectWrites:
             # docs/guarantees.md.
             logger.warning("%d keys written directly could not be refreshed in the cache: %s", len(missed), error)
         self._metrics.count(outcomes)
-        self._applied([m for m, outcome in zip(mutations, outcomes, strict=True) if outcome.verdict is Verdict.APPLIED])
+        self._applied(newly_applied(mutations, outcomes))
         return outcomes
 
     def _settle_later(self, writes: Sequence[Write]) -> None:

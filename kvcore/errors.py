@@ -11,9 +11,13 @@
     │   ├── ValueTooLargeError
     │   ├── RejectedError           the store refuses this mutation
     │   └── UnsupportedError        the chosen backend lacks the ability that is needed
+    ├── AccessError                 show a token that may do this
+    │   ├── UnauthenticatedError    no token, or none that is known
+    │   └── ForbiddenError          the token is known, and may not do this
     ├── ConditionFailedError        read again, decide again: the key has another version than expected
     └── UnavailableError            wait, then send the same again; `outcome` says what became of it
         ├── OverloadedError         too many requests are waiting already
+        ├── RateLimitedError        this caller has sent too many requests of late
         ├── CircuitOpenError        the tier failed a moment ago; it was not asked
         ├── VersionNotReachedError  `min_version` did not arrive within the wait
         └── ClockSkewError          the clock of this node is wrong by more than the bound
@@ -27,17 +31,21 @@ from __future__ import annotations
 from typing import Literal
 
 __all__ = (
+    "AccessError",
     "CircuitOpenError",
     "ClockSkewError",
     "ConditionFailedError",
+    "ForbiddenError",
     "InvalidKeyError",
     "KeyTooLongError",
     "KvcoreError",
     "OverloadedError",
     "PluginError",
+    "RateLimitedError",
     "RejectedError",
     "RequestError",
     "SettingsError",
+    "UnauthenticatedError",
     "UnavailableError",
     "UnsupportedError",
     "ValueTooLargeError",
@@ -91,6 +99,18 @@ class UnsupportedError(RequestError):
     """The backend that was chosen does not declare the ability that this needs."""
 
 
+class AccessError(KvcoreError):
+    """Whoever asks may not do this. The message tells nothing of keys, values and tokens."""
+
+
+class UnauthenticatedError(AccessError):
+    """There is no token, or none that is known here: which of these is not told."""
+
+
+class ForbiddenError(AccessError):
+    """The token does not have the scope, or not for this key."""
+
+
 class ConditionFailedError(KvcoreError):
     """A conditional write found the key at another version.
 
@@ -117,6 +137,13 @@ class UnavailableError(KvcoreError):
 
 class OverloadedError(UnavailableError):
     """More requests wait for this tier than its bound allows; nothing was done."""
+
+    def __init__(self, message: str, *, outcome: Fate = "not-applied", retry_after_s: float = 1.0) -> None:
+        super().__init__(message, outcome=outcome, retry_after_s=retry_after_s)
+
+
+class RateLimitedError(UnavailableError):
+    """This caller has sent more requests than it may; nothing was done."""
 
     def __init__(self, message: str, *, outcome: Fate = "not-applied", retry_after_s: float = 1.0) -> None:
         super().__init__(message, outcome=outcome, retry_after_s=retry_after_s)

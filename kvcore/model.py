@@ -11,7 +11,7 @@ from typing import Final, NewType
 
 import msgspec
 
-__all__ = ("JSON", "PRESENT", "ZERO", "Entry", "Mutation", "Outcome", "Verdict", "Version", "judge")
+__all__ = ("JSON", "PRESENT", "ZERO", "Entry", "Mutation", "Outcome", "Verdict", "Version", "is_final", "judge")
 
 Version = NewType("Version", str)
 """24 lowercase hex digits: 48 bits of Unix milliseconds, 16 bits of counter, 32 bits of node tag. Sorts as text."""
@@ -48,11 +48,15 @@ class Mutation(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `expected` is the condition: None for a plain write, a version that the key must have now, `ZERO` (the key must not
     exist) or `PRESENT` (it must).
+
+    `request_id` names the request of a client who may send it again, of a conditional write only: 32 bytes, or none.
+    Mutations that have it in common are one request, which was stamped several times: see `is_final`.
     """
 
     key: str
     entry: Entry
     expected: Version | None = None
+    request_id: bytes = b""
 
     @property
     def version(self) -> Version:
@@ -83,7 +87,8 @@ class Verdict(StrEnum):
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a store says about one mutation.
 
-    `version` is what the store holds for the key now (`ZERO`: nothing), `exists` whether a reader sees a value there.
+    `version` is what the store holds for the key now (`ZERO`: nothing), `exists` whether a reader sees a value there. The
+    outcome of a request that was answered before is that of the first time, as it was then.
     """
 
     verdict: Verdict
@@ -110,3 +115,15 @@ def judge(mutation: Mutation, held: Entry | None, now_ms: int) -> Outcome:
     if stored > mutation.version:
         return Outcome(Verdict.SUPERSEDED, stored, exists)
     return Outcome(Verdict.APPLIED, mutation.version, mutation.entry.is_live(now_ms))
+
+
+def is_final(mutation: Mutation, outcome: Outcome) -> bool:
+    """Tell whether an outcome answers a request for good, so that the same request gets it again.
+
+    A store with the ability IDEMPOTENCY remembers these for mutations with a `request_id`, in the same transaction. One
+    that waits for the store to reach the expected version has no answer yet, and neither has one that must be stamped anew.
+    """
+    if outcome.verdict is Verdict.CONFLICT:
+        expected = mutation.expected
+        return expected is None or expected in (ZERO, PRESENT) or outcome.version >= expected
+    return outcome.verdict is Verdict.APPLIED

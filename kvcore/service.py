@@ -16,14 +16,25 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from kvcore.applying import Lifetimes, Write
-from kvcore.backends import Ability, Cache, Install, Limits, Queue, Reserve, Store
+from kvcore.backends import (
+    Ability,
+    Cache,
+    CacheStats,
+    Install,
+    Limits,
+    Queue,
+    Reserve,
+    Scanned,
+    Store,
+    listing_of,
+)
 from kvcore.batching import Batcher
 from kvcore.clock import HybridClock, version_at
 from kvcore.config import Settings
@@ -37,6 +48,7 @@ from kvcore.errors import (
     RejectedError,
     RequestError,
     UnavailableError,
+    UnsupportedError,
     ValueTooLargeError,
     VersionNotReachedError,
 )
@@ -45,16 +57,21 @@ from kvcore.model import JSON, PRESENT, ZERO, Entry, Mutation, Outcome, Verdict,
 from kvcore.slots import Reservation
 from kvcore.tiers import Tier, nothing_of
 
-__all__ = ("Ack", "Found", "KeyValueService", "Written")
+__all__ = ("MAX_TTL_S", "Ack", "Found", "KeyValueService", "Written")
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Ack = Literal["accepted", "stored"]
 CacheUse = Literal["hit", "miss", "stale", "bypass"]
 
 MAX_TTL_S: Final = 100 * 366 * 86_400
+_NEVER: Final = Version(f"{1:024x}")
+"""A version that no key has: a condition that does not hold."""
 _FIRST_POLL_S: Final = 0.002
 _LONGEST_POLL_S: Final = 0.2
+_POLLS_PER_S: Final = 2500
+"""By all who wait for a version together: a fraction of what a node can do."""
 _FOLLOW_S: Final = 0.2
 """How long a reader waits for another's fill: longer than a store takes. Then it asks the store itself."""
 
@@ -93,6 +110,7 @@ class KeyValueService:
         self._metrics = metrics
         self._lifetimes = Lifetimes(settings.cache)
         self._tokens = itertools.count()
+        self._awaiting = 0
         self._store = store.backend
         self._limits = self._theirs = store.backend.limits
         self._take_note_of_limits()
@@ -124,6 +142,8 @@ class KeyValueService:
         self._fill_slots = cache.guarded(cache.backend.install)
         self._ask_store = store.guarded(store.backend.get)
         self._lead = store.batcher(self._fill_all, joined=True, observe=metrics.batches("store", "fill"))
+        self._cache_stats = cache.guarded(_asked_nothing(cache.backend.stats))
+        self._scan = store.guarded(self._scan_store)
         self._get = store.batcher(self._ask_store, joined=True, observe=metrics.batches("store", "get"))
         self._apply = store.batcher(
             self._direct.apply, weigh=_weight_of_write, observe=metrics.batches("store", "apply")
@@ -263,9 +283,10 @@ class KeyValueService:
         return [entry or Entry(ZERO) for entry in await self._ask_store(keys)]
 
     async def _awaited(self, key: str, min_version: Version, wait_s: float) -> Entry:
-        """Ask the store again until it has the version, at growing intervals."""
+        """Ask the store again until it has the version, at growing intervals, which are longer the more wait."""
         forgotten = version_at(self._clock.now_ms() - int(self._settings.store.tombstone_retention_s * 1000))
         pause_s = _FIRST_POLL_S
+        self._awaiting += 1
         try:
             async with asyncio.timeout(wait_s):
                 while True:
@@ -274,12 +295,62 @@ class KeyValueService:
                         return entry
                     if entry.version == ZERO and min_version < forgotten:
                         return entry  # it was a delete, or has expired, and has been purged since
-                    await asyncio.sleep(pause_s)
+                    await asyncio.sleep(max(pause_s, self._awaiting / _POLLS_PER_S))
                     pause_s = min(2 * pause_s, _LONGEST_POLL_S)
         except TimeoutError:
             raise VersionNotReachedError(
                 f"the key has not reached version {min_version} within {wait_s:g} s: try again, or wait longer"
             ) from None
+        finally:
+            self._awaiting -= 1
+
+    # --- listing ------------------------------------------------------------------------------------------------------
+
+    async def scan(self, prefix: str, *, after: str | None = None, limit: int) -> Scanned:
+        """List keys as the store has them: see `kvcore.backends.Listing`. What was accepted and is on its way is missing.
+
+        Raises:
+            RequestError: no key can begin with the prefix.
+            UnsupportedError: the store cannot list its keys.
+            UnavailableError: it cannot be asked.
+        """
+        listing_of(self._store)
+        if prefix:
+            self._check_key(prefix)  # what cannot be a key is no key's beginning
+        try:
+            return await self._scan((prefix, after, limit))
+        except UnavailableError as error:
+            error.outcome = "not-applied"
+            raise
+
+    async def _scan_store(self, asked: tuple[str, str | None, int]) -> Scanned:
+        return await listing_of(self._store).scan(*asked)
+
+    async def entries(self, keys: Sequence[str]) -> list[Entry | None]:
+        """Return the entries of keys as the store has them, in one call; None where a key does not exist now.
+
+        Raises:
+            UnavailableError: the store cannot be asked.
+        """
+        now_ms = self._clock.now_ms()
+        try:
+            held = await self._ask_store(keys)
+        except UnavailableError as error:
+            error.outcome = "not-applied"
+            raise
+        return [entry if entry is not None and entry.is_live(now_ms) else None for entry in held]
+
+    async def cache_stats(self) -> CacheStats:
+        """Return the cache in numbers, as its backend sees it.
+
+        Raises:
+            UnavailableError: it cannot be asked.
+        """
+        try:
+            return await self._cache_stats(None)
+        except UnavailableError as error:
+            error.outcome = "not-applied"
+            raise
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -292,6 +363,7 @@ class KeyValueService:
         ttl_s: int | None = None,
         expected: Version | None = None,
         ack: Ack | None = None,
+        request_id: bytes = b"",
     ) -> Written:
         """Write a value of at most `limits.max_value_bytes`. `ttl_s`: whole seconds from 1. For the rest see `delete`."""
         if len(value) > self.limits.max_value_bytes:
@@ -301,20 +373,24 @@ class KeyValueService:
             )
         if ttl_s is not None and not 1 <= ttl_s <= MAX_TTL_S:
             raise RequestError(f"the ttl must be from 1 to {MAX_TTL_S} whole seconds")
-        return await self._write(key, value, media_type, ttl_s, expected, ack)
+        return await self._write(key, value, media_type, ttl_s, expected, ack, request_id)
 
-    async def delete(self, key: str, *, expected: Version | None = None, ack: Ack | None = None) -> Written:
+    async def delete(
+        self, key: str, *, expected: Version | None = None, ack: Ack | None = None, request_id: bytes = b""
+    ) -> Written:
         """Delete a key; one that does not exist is deleted all the same.
 
         `expected` makes the write conditional (see `Mutation`), and then it is always stored. `ack` is the least that
-        an answer may mean; None: `default_ack`.
+        an answer may mean; None: `default_ack`. A conditional write with a `request_id` (32 bytes, a digest of all that
+        makes it the same request) that was answered before, by any node, gets that answer again.
 
         Raises:
             RequestError: the write can never succeed.
+            UnsupportedError: there is a `request_id`, and the store does not remember any.
             ConditionFailedError: the key is at another version than expected; nothing was done.
             UnavailableError: `outcome` tells what became of the write.
         """
-        return await self._write(key, None, JSON, None, expected, ack)
+        return await self._write(key, None, JSON, None, expected, ack, request_id)
 
     async def _write(
         self,
@@ -324,8 +400,11 @@ class KeyValueService:
         ttl_s: int | None,
         expected: Version | None,
         ack: Ack | None,
+        request_id: bytes,
     ) -> Written:
         self._check_key(key)
+        if request_id:
+            self._check_request(expected)
         accept = expected is None and self.accepts and (ack or self.default_ack) == "accepted"
         expires_at_ms = None if ttl_s is None else self._clock.now_ms() + 1000 * ttl_s
         try:
@@ -333,14 +412,20 @@ class KeyValueService:
                 pause_s = _FIRST_POLL_S
                 while True:
                     token = self._token()
-                    seen = await self._reserve_for_writing(key, token, expected)
+                    seen = await self._reserve_for_writing(key, token)
+                    condition = expected
+                    if _is_past(seen, expected):
+                        if not request_id:
+                            raise await self._condition_failed(key, expected)
+                        # It may be past it by this very request, sent before, which only the store knows.
+                        condition = _NEVER
                     entry = Entry(self._clock.stamp(), value, media_type, expires_at_ms)
-                    mutation = Mutation(key, entry, expected)
+                    mutation = Mutation(key, entry, condition, request_id)
                     outcome = await self._log_or_apply(mutation, token, accept=accept)
                     if outcome is None:
                         return Written(entry.version, stored=False)
                     if not self._must_repeat(mutation, outcome, seen):
-                        return self._answer(mutation, outcome)
+                        return self._answer(mutation, outcome, expected)
                     # The version seen is absorbed, and the write is stamped anew, above it.
                     self._clock.absorb(outcome.version)
                     await asyncio.sleep(pause_s)
@@ -364,40 +449,36 @@ class KeyValueService:
         return outcome.verdict is Verdict.CONFLICT and mutation.expected == seen and outcome.version < (seen or ZERO)
 
     @staticmethod
-    def _answer(mutation: Mutation, outcome: Outcome) -> Written:
+    def _answer(mutation: Mutation, outcome: Outcome, expected: Version | None) -> Written:
         if outcome.verdict is Verdict.CONFLICT:
-            now = f"it has version {outcome.version}" if outcome.exists else "it does not exist"
-            raise ConditionFailedError(
-                f"the key is not as the condition wants it: {now}", version=outcome.version if outcome.exists else None
-            )
+            # The store may be behind what the cache has shown: the expected version is not the one to go on with.
+            version = outcome.version if outcome.exists and outcome.version != expected else None
+            now = f"it has version {version}" if version else "it does not exist, or is past the version expected"
+            raise ConditionFailedError(f"the key is not as the condition wants it: {now}", version=version)
         if outcome.verdict is Verdict.REJECTED:
             raise RejectedError(f"the store refuses this write: {outcome.reason}")
         if outcome.verdict is Verdict.UNKNOWN:
             raise UnavailableError("the write was repeated on its way and may have been applied and overwritten since")
-        return Written(mutation.version, stored=True)
+        return Written(outcome.version if mutation.request_id else mutation.version, stored=True)
 
-    async def _reserve_for_writing(self, key: str, token: str, expected: Version | None) -> Version | None:
-        """Announce a write to the cache, and learn from it which version is the newest, if the cache has one.
-
-        Raises:
-            ConditionFailedError: it is newer than the version that is expected.
-        """
+    async def _reserve_for_writing(self, key: str, token: str) -> Version | None:
+        """Announce a write to the cache, and learn from it which version is the newest, if the cache has one."""
         try:
             slot: Reservation = await self._reserve(
                 Reserve(key, token, reader=False, lifetime_ms=self._lifetimes.lease_ms)
             )
         except UnavailableError:
             return None
-        if slot.version is None:
-            return None
-        self._clock.absorb(slot.version)
-        if expected is not None and expected not in (ZERO, PRESENT) and slot.version > expected:
-            entry = await self._cached(key)
-            raise ConditionFailedError(
-                f"the key is not as the condition wants it: it is past version {expected}",
-                version=entry.version if entry is not None and entry.is_live(self._clock.now_ms()) else None,
-            )
+        if slot.version is not None:
+            self._clock.absorb(slot.version)
         return slot.version
+
+    async def _condition_failed(self, key: str, expected: Version | None) -> ConditionFailedError:
+        entry = await self._cached(key)
+        return ConditionFailedError(
+            f"the key is not as the condition wants it: it is past version {expected}",
+            version=entry.version if entry is not None and entry.is_live(self._clock.now_ms()) else None,
+        )
 
     async def _log_or_apply(self, mutation: Mutation, token: str, *, accept: bool) -> Outcome | None:
         """Send a mutation through the queue, or, when there is none or it is down, straight to the store.
@@ -424,7 +505,7 @@ class KeyValueService:
             if ambiguous:
                 error.outcome = "unknown"
             raise
-        if ambiguous and outcome.verdict in (Verdict.CONFLICT, Verdict.SUPERSEDED):
+        if ambiguous and not mutation.request_id and outcome.verdict in (Verdict.CONFLICT, Verdict.SUPERSEDED):
             # A worker may have applied it before what is newer came. It must neither be called failed nor be stamped anew.
             return msgspec.structs.replace(outcome, verdict=Verdict.UNKNOWN)
         return outcome
@@ -446,6 +527,14 @@ class KeyValueService:
     def _token(self) -> str:
         return f"{self._clock.tag}{next(self._tokens):x}"
 
+    def _check_request(self, expected: Version | None) -> None:
+        if expected is None:
+            raise RequestError("an Idempotency-Key goes with a condition: a plain write may be sent again as it is")
+        if Ability.IDEMPOTENCY not in self._store.abilities:
+            raise UnsupportedError(
+                f"{type(self._store).__name__} does not remember requests: leave out Idempotency-Key"
+            )
+
     def _check_key(self, key: str) -> None:
         if not key or "\0" in key:
             raise InvalidKeyError("a key is 1 byte or longer and holds no NUL")
@@ -461,9 +550,23 @@ class KeyValueService:
             raise KeyTooLongError(f"the key has {size} bytes, and at most {limit} are allowed", limit_bytes=limit)
 
 
+def _is_past(seen: Version | None, expected: Version | None) -> bool:
+    """Tell whether the cache shows that the version which a write expects is not the newest."""
+    return seen is not None and expected is not None and expected not in (ZERO, PRESENT) and seen > expected
+
+
 def _weight(mutation: Mutation) -> int:
     return mutation.size_bytes
 
 
 def _weight_of_write(write: Write) -> int:
     return write.mutation.size_bytes
+
+
+def _asked_nothing(call: Callable[[], Awaitable[T]]) -> Callable[[None], Awaitable[T]]:
+    """Give a call without an argument the shape that a guard needs."""
+
+    async def asked(_: None) -> T:
+        return await call()
+
+    return asked

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from kvcore.applying import Lifetimes, Write, apply_all, refreshes
+from kvcore.applying import Lifetimes, Write, apply_all, newly_applied, refreshes
 from kvcore.backends import Cache, Channel, Delivery, Queue, Refresh, Store
 from kvcore.config import Settings
 from kvcore.errors import CircuitOpenError, UnavailableError
@@ -174,9 +174,10 @@ class Worker:
         for outcome in outcomes:
             if outcome.verdict is Verdict.REJECTED:
                 logger.error("the store refuses a mutation: %s", outcome.reason)
-        self._applied([m for m, outcome in zip(mutations, outcomes, strict=True) if outcome.verdict is Verdict.APPLIED])
+        self._applied(newly_applied(mutations, outcomes))
         answers = [
-            _as_answered(outcome, repeated=uncertain or message.redelivered)
+            # What a request was answered the first time is remembered, and no guess.
+            _as_answered(outcome, repeated=(uncertain or message.redelivered) and not message.mutation.request_id)
             for message, outcome in zip(messages, outcomes, strict=True)
         ]
         await self._settle(delivery, answers)

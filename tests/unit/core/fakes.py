@@ -21,10 +21,11 @@ from kvcore.backends import (
     QueueStats,
     Refresh,
     Reserve,
+    Scanned,
     StoreStats,
 )
 from kvcore.errors import OverloadedError, UnavailableError
-from kvcore.model import Entry, Mutation, Outcome, Verdict, Version, judge
+from kvcore.model import Entry, Mutation, Outcome, Verdict, Version, is_final, judge
 from kvcore.slots import Reservation, Slot
 
 __all__ = ("EPOCH_MS", "FakeCache", "FakeQueue", "FakeStore", "Fault", "Faults", "loop_ms")
@@ -244,7 +245,9 @@ class FakeQueue:
 class FakeStore:
     """Entries in a dict, guarded by `judge`."""
 
-    abilities: ClassVar = frozenset({Ability.SHARED, Ability.DURABLE})
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        {Ability.SHARED, Ability.DURABLE, Ability.LISTING, Ability.IDEMPOTENCY}
+    )
     limits = Limits(max_key_bytes=65_536, max_value_bytes=1 << 20)
 
     def __init__(self) -> None:
@@ -253,6 +256,7 @@ class FakeStore:
         self.poison: set[bytes] = set()
         self.bugs: set[bytes] = set()
         """Values that this store rejects."""
+        self.answered: dict[bytes, Outcome] = {}
         self.history: list[Mutation] = []
         """What has changed an entry, in that order."""
 
@@ -268,16 +272,31 @@ class FakeStore:
             raise KeyError("a bug in the backend")
         if mutation.entry.value in self.poison:
             return Outcome(Verdict.REJECTED, reason="poison")
+        if mutation.request_id in self.answered:
+            return self.answered[mutation.request_id]
         held = self.entries.get(mutation.key)
         outcome = judge(mutation, held, loop_ms())
+        if mutation.request_id and is_final(mutation, outcome):
+            self.answered[mutation.request_id] = outcome
         if outcome.verdict is Verdict.APPLIED:
             if held is None or held.version != mutation.version:
                 self.history.append(mutation)
             self.entries[mutation.key] = mutation.entry
         return outcome
 
-    async def scan(self, prefix: str, after: str | None, limit: int) -> Sequence[Listed]:
-        raise NotImplementedError
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        def do() -> Scanned:
+            listed = [
+                Listed(key, entry.version, len(entry.value), entry.media_type, entry.expires_at_ms)
+                for key, entry in sorted(self.entries.items())
+                if key.startswith(prefix)
+                and key > (after or "")
+                and entry.value is not None
+                and entry.is_live(loop_ms())
+            ]
+            return Scanned(listed[:limit], listed[limit - 1].key if len(listed) > limit else None)
+
+        return await self.faults.around("scan", do)
 
     async def purge(self, before: Version, limit: int) -> Purged:
         return await self.faults.around("purge", lambda: Purged(0, more=False))

@@ -188,6 +188,16 @@ async def test_a_redelivered_conflict_is_answered_as_unknown(redelivered: bool, 
     assert await answers_to(stage, Message(mutation, redelivered)) == [verdict]
 
 
+async def test_a_redelivered_request_is_answered_with_what_is_remembered() -> None:
+    """The store knows whether the request has had its effect: there is nothing unknown about its conflict."""
+    stage = Stage()
+    await stage.service.put("key", b"newer", ack="accepted")
+    async with stage.working():
+        await stage.drained()
+    mutation = Mutation("key", Entry(Version("f" * 24), b"mine"), ZERO, b"r" * 32)
+    assert await answers_to(stage, Message(mutation, redelivered=True)) == [Verdict.CONFLICT]
+
+
 async def test_a_conflict_with_what_came_after_an_uncertain_apply_is_answered_as_unknown() -> None:
     """The worker itself repeats an apply whose outcome it does not know: what was applied then is not said to have failed."""
     stage = Stage()
