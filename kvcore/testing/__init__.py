@@ -1,4 +1,4 @@
-"""Conformance suites: what a backend must do, as tests that its own tests inherit.
+"""Conformance suites: what a backend, or an authenticator, must do, as tests that its own tests inherit.
 
 A subclass says how to open the backend; what the backend declares in `abilities` is tested, and what it does not
 declare is
@@ -31,14 +31,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kvcore.testing.access import AuthenticatorConformance
     from kvcore.testing.cache import CacheConformance
     from kvcore.testing.queue import QueueConformance
     from kvcore.testing.store import StoreConformance
     from kvcore.testing.waiting import eventually
 
-__all__ = ("CacheConformance", "QueueConformance", "StoreConformance", "eventually")
+__all__ = ("AuthenticatorConformance", "CacheConformance", "QueueConformance", "StoreConformance", "eventually")
 
 _MODULES = {
+    "AuthenticatorConformance": "access",
     "CacheConformance": "cache",
     "QueueConformance": "queue",
     "StoreConformance": "store",
@@ -53,6 +55,7 @@ def __getattr__(name: str) -> object:
     import pytest  # noqa: PLC0415 - as the docstring says
 
     # Else a failing assertion in an installed package would say nothing but "AssertionError".
-    suites = ("backend", "cache", "cache_model", "queue", "store", "store_model")
+    parts = ("expiry", "idempotency", "listing", "model", "opening")
+    suites = ("access", "backend", "cache", "cache_model", "queue", "store", *(f"store_{part}" for part in parts))
     pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in suites))
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

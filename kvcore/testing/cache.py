@@ -156,6 +156,20 @@ class CacheConformance(BackendConformance):
         await _fill(cache, {prefix: entry})
         assert list(await cache.read([prefix])) == [entry]
 
+    async def test_a_newer_entry_brings_its_own_expiry(self, cache: Cache, prefix: str) -> None:
+        """A refresh or an install replaces the expiry of the entry before, also by none."""
+        entries = [
+            Entry(version(number), b"value", expires_at_ms=expires_at_ms)
+            for number, expires_at_ms in enumerate((None, 2_000_000_000_000, None, 1_999_999_999_999, None), start=1)
+        ]
+        await _fill(cache, {prefix: entries[0]})
+        for number, entry in enumerate(entries[1:]):
+            if number < 2:
+                await cache.refresh([Refresh(prefix, entry.version, entry, LONG_MS)])
+            else:
+                await cache.install([Install(prefix, entry, "", LONG_MS)])
+            assert list(await cache.read([prefix])) == [entry]
+
     async def test_compares_versions_in_all_their_digits(self, cache: Cache, prefix: str) -> None:
         """Versions that differ in the last of 96 bits are told apart."""
         low, high = version(2**96 - 2), version(2**96 - 1)

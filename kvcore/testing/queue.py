@@ -54,7 +54,7 @@ class QueueConformance(BackendConformance):
         assert list(await self._soon(queue.submit([]))) == []
 
     async def test_delivers_mutations_as_they_were_published(self, queue: Queue, prefix: str) -> None:
-        """Keys of every kind, any bytes, tombstones, conditions, media types and expiries arrive unchanged, for the first time."""
+        """Keys of every kind, any bytes, tombstones, conditions, media types, expiries and request ids arrive unchanged, once."""
         mutations = list(_odd_mutations(prefix))
         await queue.publish("writes", mutations)
         received = await self._drain(queue, len(mutations))
@@ -497,7 +497,8 @@ def _odd_mutations(prefix: str) -> Iterable[Mutation]:
     for n, key in enumerate(odd_keys(prefix)):
         media_type, expected = MEDIA_TYPES[n % len(MEDIA_TYPES)], (None, ZERO, PRESENT, version(7))[n % 4]
         value = None if n % 11 == 0 else VALUES[n % len(VALUES)]
-        yield Mutation(key, Entry(version(n + 1), value, media_type, n * 2**40 or None), expected)
+        request_id = bytes((n + i) % 256 for i in range(32)) if expected is not None else b""
+        yield Mutation(key, Entry(version(n + 1), value, media_type, n * 2**40 or None), expected, request_id)
 
 
 def _sorted(mutations: Iterable[Mutation]) -> list[Mutation]:

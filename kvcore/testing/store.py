@@ -1,43 +1,29 @@
-"""The suite for stores."""
+"""The suite for stores: what all of them do. What only some can is in `store_listing` and `store_idempotency`."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Iterable
-from typing import ClassVar, Final
+from typing import Final
 
 import msgspec
 import pytest
 
-from kvcore.backends import MAX_KEY_BYTES, Ability, Factory, Listed, Store, StoreStats
+from kvcore.backends import MAX_KEY_BYTES, Ability, Store, StoreStats
 from kvcore.clock import HybridClock, version_at
-from kvcore.model import PRESENT, ZERO, Entry, Mutation, Outcome, Verdict, Version, judge
-from kvcore.testing.backend import BackendConformance
+from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version, judge
 from kvcore.testing.samples import MEDIA_TYPES, VALUES, key_of_bytes, odd_keys, version
-from kvcore.testing.store_model import FUTURE_MS, NOW_MS, PAST_MS, StoreModel, below, histories
-from kvcore.testing.waiting import cancel_midway, eventually, for_all
+from kvcore.testing.store_expiry import ExpiryTests
+from kvcore.testing.store_idempotency import IdempotencyTests
+from kvcore.testing.store_listing import ListingTests
+from kvcore.testing.store_model import CONDITIONS, FUTURE_MS, HELD, NOW_MS, PAST_MS, StoreModel, below, histories
+from kvcore.testing.store_opening import purge_all
+from kvcore.testing.waiting import cancel_midway, for_all
 
 __all__ = ("StoreConformance",)
 
 LARGE_BYTES: Final = 16 << 20
-
-HELD: Final[dict[str, Entry | None]] = {
-    "nothing": None,
-    "live": Entry(version(5), b"five"),
-    "live-for-now": Entry(version(5), b"five", expires_at_ms=FUTURE_MS),
-    "expired": Entry(version(5), b"five", expires_at_ms=PAST_MS),
-    "tombstone": Entry(version(5)),
-}
-
-CONDITIONS: Final[dict[str, Version | None]] = {
-    "always": None,
-    "if-absent": ZERO,
-    "if-present": PRESENT,
-    "if-this-version": version(5),
-    "if-another-version": version(4),
-}
 
 WRITES: Final[dict[str, Entry]] = {
     "newer-value": Entry(version(6), b"six"),
@@ -48,17 +34,8 @@ WRITES: Final[dict[str, Entry]] = {
 }
 
 
-class StoreConformance(BackendConformance):
+class StoreConformance(ExpiryTests, ListingTests, IdempotencyTests):
     """What every store does. The place that `settings` lead to may hold other keys; the suite purges what ended before 2001."""
-
-    factory: ClassVar[Factory[Store]]
-
-    @pytest.fixture
-    async def store(self, settings: msgspec.Struct) -> AsyncIterator[Store]:
-        """Yield the open store, which has met its server: only then are its limits those of the server."""
-        async with self.factory.open(settings) as store:
-            await store.ping()
-            yield store
 
     # --- the guarded apply ---
 
@@ -81,7 +58,7 @@ class StoreConformance(BackendConformance):
         assert list(await store.get([prefix])) == [after]
 
     async def test_agrees_with_the_pure_function_on_any_history(self, store: Store, prefix: str) -> None:
-        """Whatever is applied in whatever order, outcomes, entries and listing are those of a dictionary and `judge`."""
+        """Whatever is applied in whatever order, outcomes and entries are those of a dictionary and `judge`."""
         numbers = itertools.count()
 
         async def check(history: list[list[Mutation]]) -> None:
@@ -90,7 +67,6 @@ class StoreConformance(BackendConformance):
                 mutations = [below(own, mutation) for mutation in call]
                 assert list(await store.apply(mutations)) == model.apply(mutations)
             assert list(await store.get(list(model.entries))) == list(model.entries.values())
-            assert list(await store.scan(own, None, 100)) == model.listing(own)
 
         await for_all(histories(), check, examples=100)
 
@@ -146,28 +122,25 @@ class StoreConformance(BackendConformance):
 
     # --- what is kept ---
 
-    async def test_keeps_keys_of_every_kind_apart_and_in_order(self, store: Store, prefix: str) -> None:
-        """Keys are equal only if all their bytes are, up to the longest; a listing has them in the byte order of UTF-8."""
+    async def test_keeps_keys_of_every_kind_apart(self, store: Store, prefix: str) -> None:
+        """Keys are equal only if all their bytes are, up to the longest."""
         keys = odd_keys(prefix, min(store.limits.max_key_bytes, MAX_KEY_BYTES))
         entries = {key: Entry(version(n + 1), b"%d" % n) for n, key in enumerate(keys)}
-        await self._keep(store, entries)
+        await self.keep(store, entries)
         found = dict(zip(keys, await store.get(keys), strict=True))
         assert {key[:80]: entry for key, entry in found.items() if entry != entries[key]} == {}
-        listed = [line.key for line in await store.scan(prefix, None, len(keys) + 1)]
-        assert [key[:80] for key in listed] == [key[:80] for key in sorted(keys, key=str.encode)]
 
     @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value[:12]))
     async def test_returns_any_bytes_as_they_came(self, store: Store, prefix: str, value: bytes) -> None:
         """A value is bytes; an empty one is a value, and no tombstone."""
-        await self._keep(store, {prefix: Entry(version(1), value)})
+        await self.keep(store, {prefix: Entry(version(1), value)})
         assert list(await store.get([prefix])) == [Entry(version(1), value)]
-        assert [line.size_bytes for line in await store.scan(prefix, None, 2)] == [len(value)]
 
     async def test_takes_a_value_of_the_limit(self, store: Store, prefix: str) -> None:
         """A value as large as the limit (but for this test 16 MiB at most) comes back whole."""
         size_bytes = min(store.limits.max_value_bytes, LARGE_BYTES)
         entry = Entry(version(1), (bytes(range(256)) * (size_bytes // 256 + 1))[:size_bytes])
-        await self._keep(store, {prefix: entry})
+        await self.keep(store, {prefix: entry})
         (found,) = await store.get([prefix])
         assert found is not None
         assert found.value == entry.value, "the value came back changed"
@@ -179,7 +152,7 @@ class StoreConformance(BackendConformance):
     ) -> None:
         """All fields come back, expired or not."""
         entry = Entry(version(1), b"value", media_type, expires_at_ms)
-        await self._keep(store, {prefix: entry})
+        await self.keep(store, {prefix: entry})
         assert list(await store.get([prefix])) == [entry]
 
     # --- many at once ---
@@ -188,7 +161,7 @@ class StoreConformance(BackendConformance):
     async def test_one_of_many_conditional_writes_wins(self, store: Store, prefix: str, expected: Version) -> None:
         """Of conditional writes on one version that overlap, in separate calls, exactly one is applied."""
         if expected != ZERO:
-            await self._keep(store, {prefix: Entry(expected, b"first")})
+            await self.keep(store, {prefix: Entry(expected, b"first")})
         writes = [Mutation(prefix, Entry(version(n), b"%d" % n), expected) for n in range(2, 52)]
         verdicts = [outcome.verdict for (outcome,) in await asyncio.gather(*(store.apply([write]) for write in writes))]
         assert (verdicts.count(Verdict.APPLIED), verdicts.count(Verdict.CONFLICT)) == (1, 49)
@@ -214,7 +187,6 @@ class StoreConformance(BackendConformance):
                     Outcome(Verdict.APPLIED, entry.version, True)
                 ]
                 assert list(await store.get([key])) == [entry]
-                assert [line.version for line in await store.scan(key, None, 1)] == [entry.version]
 
         await asyncio.gather(*(use(f"{prefix}{n:03}") for n in range(100)))
 
@@ -231,77 +203,12 @@ class StoreConformance(BackendConformance):
         await asyncio.gather(*(store.apply([Mutation(key, last)]) for key in keys))
         assert list(await store.get(keys)) == [last] * 40
 
-    # --- listing ---
-
-    async def test_lists_what_exists_with_its_particulars(self, store: Store, prefix: str) -> None:
-        """A line tells version, size, media type and expiry; tombstones and expired entries have none."""
-        live = Entry(version(1), b"12345", "text/plain", FUTURE_MS)
-        gone = {f"{prefix}b": Entry(version(2)), f"{prefix}c": Entry(version(3), b"old", expires_at_ms=PAST_MS)}
-        await self._keep(store, {f"{prefix}a": live, **gone})
-        assert list(await store.scan(prefix, None, 10)) == [
-            Listed(f"{prefix}a", version(1), 5, "text/plain", FUTURE_MS)
-        ]
-
-    @pytest.mark.parametrize(
-        "inner", ["", "%", "_", "\\", "*", "?", "[a-z]", "'", "a", "\ud7ff", "\uffff", "\U0010ffff"]
-    )
-    async def test_a_prefix_means_its_characters_and_nothing_else(self, store: Store, prefix: str, inner: str) -> None:
-        """No character of a prefix is a wildcard, and its last one, even the highest there is, ends the listing rightly."""
-        keys = [key for key in odd_keys(prefix) if len(key) < 1000]
-        keys += [key + more for key in keys if key != prefix for more in ("x", "\U0010ffff")]
-        keys = sorted(set(keys), key=str.encode)
-        await self._keep(store, {key: Entry(version(1), b"") for key in keys})
-        listed = [line.key for line in await store.scan(prefix + inner, None, len(keys) + 1)]
-        assert listed == [key for key in keys if key.startswith(prefix + inner)]
-
-    async def test_lists_all_keys_page_by_page(self, store: Store, prefix: str) -> None:
-        """Each page begins after the last key of the one before; one that is not full is the last."""
-        keys = sorted((f"{prefix}{n}" for n in range(250)), key=str.encode)
-        await self._keep(store, {key: Entry(version(1), b"") for key in keys})
-        await self._keep(store, {key: Entry(version(2)) for key in keys[::5]})
-        left = [key for n, key in enumerate(keys) if n % 5]
-        seen: list[str] = []
-        while True:
-            page = await store.scan(prefix, seen[-1] if seen else None, 30)
-            assert len(page) <= 30
-            seen += [line.key for line in page]
-            if len(page) < 30:
-                break
-        assert seen == left
-
-    async def test_begins_after_any_text(self, store: Store, prefix: str) -> None:
-        """`after` need not be a key that exists, nor begin with the prefix."""
-        keys = [f"{prefix}in/{name}" for name in "ace"]
-        await self._keep(store, {key: Entry(version(1), b"") for key in (*keys, f"{prefix}im", f"{prefix}io")})
-        for after, expected in (
-            (f"{prefix}in/a", keys[1:]),
-            (f"{prefix}in/b", keys[1:]),
-            (f"{prefix}in/", keys),
-            (f"{prefix}im", keys),
-            (f"{prefix}in/e", []),
-            (f"{prefix}io", []),
-        ):
-            assert [line.key for line in await store.scan(f"{prefix}in/", after, 9)] == expected, f"after {after}"
-        assert [line.key for line in await store.scan("", f"{prefix}im", 3)] == keys
-
-    async def test_an_entry_ends_when_it_expires(self, store: Store, prefix: str) -> None:
-        """From its expiry on a key is listed no more and may be created, though nobody has touched it."""
-        soon_ms = HybridClock(max_ahead_ms=60_000).now_ms() + 300
-        await self._keep(store, {prefix: Entry(version(1), b"value", expires_at_ms=soon_ms)})
-
-        async def ended() -> bool:
-            return not await store.scan(prefix, None, 1)
-
-        await eventually(ended, within_s=self.patience_s, what="the expiry of an entry")
-        again = Mutation(prefix, Entry(version(2), b"again"), ZERO)
-        assert list(await store.apply([again])) == [Outcome(Verdict.APPLIED, version(2), True)]
-
     # --- purging ---
 
     async def test_purges_what_ended_before_and_nothing_else(self, store: Store, prefix: str) -> None:
         """Tombstones written and entries expired before the bound are removed; at the bound and later, and what lives, stay."""
         bound, early, late = version_at(PAST_MS), version_at(PAST_MS - 1), version_at(PAST_MS + 1)
-        await _purge_all(store, bound)
+        await purge_all(store, bound)
         gone = {"deleted": Entry(early), "expired": Entry(early, b"x", expires_at_ms=PAST_MS - 1)}
         kept = {
             "live": Entry(early, b"x"),
@@ -311,7 +218,7 @@ class StoreConformance(BackendConformance):
             "deleted at the bound": Entry(bound),
             "deleted later": Entry(late),
         }
-        await self._keep(store, {f"{prefix}{name}": entry for name, entry in (gone | kept).items()})
+        await self.keep(store, {f"{prefix}{name}": entry for name, entry in (gone | kept).items()})
         assert (await store.purge(bound, 100)).removed == len(gone)
         found = dict(zip(gone | kept, await store.get([f"{prefix}{name}" for name in gone | kept]), strict=True))
         assert {name: entry for name, entry in found.items() if entry is not None} == kept
@@ -319,8 +226,8 @@ class StoreConformance(BackendConformance):
     async def test_purges_up_to_a_limit(self, store: Store, prefix: str) -> None:
         """Each call removes at most as many as asked for, and says how many; none are left when that is fewer."""
         bound, early = version_at(PAST_MS), version_at(PAST_MS - 1)
-        await _purge_all(store, bound)
-        await self._keep(store, {f"{prefix}{n}": Entry(early) for n in range(5)})
+        await purge_all(store, bound)
+        await self.keep(store, {f"{prefix}{n}": Entry(early) for n in range(5)})
         calls = [await store.purge(bound, 2) for _ in range(4)]
         assert [call.removed for call in calls] == [2, 2, 1, 0]
         assert calls[0].more
@@ -334,7 +241,7 @@ class StoreConformance(BackendConformance):
         assert store.limits.max_key_bytes >= 255
         assert store.limits.max_value_bytes >= 65_536
         applied = HybridClock(max_ahead_ms=60_000).stamp()
-        await self._keep(store, {prefix: Entry(applied, b"value")})
+        await self.keep(store, {prefix: Entry(applied, b"value")})
         stats = await store.stats()
         assert isinstance(stats, StoreStats)
         assert stats.newest is None or stats.newest >= applied
@@ -346,7 +253,7 @@ class StoreConformance(BackendConformance):
         """A durable store has its entries after reopening; one in this process alone has forgotten them."""
         entries = {f"{prefix}live": Entry(version(2), b"value"), f"{prefix}deleted": Entry(version(3))}
         async with self.factory.open(settings) as store:
-            await self._keep(store, entries)
+            await self.keep(store, entries)
         async with self.factory.open(settings) as store:
             found = list(await store.get(list(entries)))
         if Ability.DURABLE in self.factory.abilities:
@@ -357,26 +264,10 @@ class StoreConformance(BackendConformance):
     async def test_shares_entries_between_nodes_if_declared(self, settings: msgspec.Struct, prefix: str) -> None:
         """Nodes that share a store see and guard each other's writes; those that do not share see none of them."""
         async with self.opened_twice(settings) as (first, second):
-            await self._keep(first, {prefix: Entry(version(5), b"five")})
+            await self.keep(first, {prefix: Entry(version(5), b"five")})
             if Ability.SHARED in self.factory.abilities:
                 assert list(await second.get([prefix])) == [Entry(version(5), b"five")]
                 (outcome,) = await second.apply([Mutation(prefix, Entry(version(4), b"four"))])
                 assert outcome.verdict is Verdict.SUPERSEDED
             elif second is not None:
                 assert list(await second.get([prefix])) == [None]
-
-    # --- steps ---
-
-    async def _keep(self, store: Store, entries: dict[str, Entry]) -> None:
-        outcomes = await store.apply([Mutation(key, entry) for key, entry in entries.items()])
-        assert {outcome.verdict for outcome in outcomes} <= {Verdict.APPLIED}, f"not applied: {_refused(outcomes)}"
-
-
-def _refused(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    return [outcome for outcome in outcomes if outcome.verdict is not Verdict.APPLIED]
-
-
-async def _purge_all(store: Store, before: Version) -> None:
-    """Remove what earlier tests have left."""
-    while (await store.purge(before, 1000)).more:
-        pass

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
-from kvcore.backends import Ability, Channel, Factory, Install, Listed, Purged, Refresh, Reserve
-from kvcore.model import Entry, Mutation, Outcome, Verdict, Version
+from kvcore.backends import Ability, Channel, Factory, Install, Purged, Refresh, Reserve, Scanned
+from kvcore.model import Entry, Mutation, Outcome, Verdict, Version, is_final
 from kvcore.slots import Reservation
 from kvcore_cache_memory import FACTORY as CACHE
 from kvcore_cache_memory import MemoryCache
@@ -76,6 +79,23 @@ class SaysThatItIsShared(MemoryCache):
     abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.SHARED})
 
 
+class KeepsExpiries(MemoryCache):
+    """Forgets that a newer entry may have no expiry."""
+
+    async def refresh(self, refreshes: Sequence[Refresh]) -> None:
+        held = await self.read([one.key for one in refreshes])
+        await super().refresh(
+            [
+                replace(one, entry=one.entry and replace(one.entry, expires_at_ms=_either(one.entry, before)))
+                for one, before in zip(refreshes, held, strict=True)
+            ]
+        )
+
+
+def _either(entry: Entry, before: Entry | None) -> int | None:
+    return before.expires_at_ms if before is not None and entry.expires_at_ms is None else entry.expires_at_ms
+
+
 # --- queues -----------------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +141,13 @@ class DropsDuplicates(MemoryQueue):
         await super().publish(channel, list({mutation.key: mutation for mutation in mutations}.values()))
 
 
+class DropsRequestIds(MemoryQueue):
+    """Passes on what it knew of before there were more fields."""
+
+    async def publish(self, channel: Channel, mutations: Sequence[Mutation]) -> None:
+        await super().publish(channel, [replace(mutation, request_id=b"") for mutation in mutations])
+
+
 class KeepsReplayedLetters(MemoryQueue):
     """Replays dead letters again and again."""
 
@@ -149,25 +176,13 @@ class AppliesUnguarded(MemoryStore):
         return await super().apply(mutations)
 
 
-class ListsInTheOrderOfUtf16(MemoryStore):
-    """Sorts as many languages' strings do."""
+class RejectsAWholeCall(MemoryStore):
+    """Lets one bad mutation keep its neighbours from being applied."""
 
-    async def scan(self, prefix: str, after: str | None, limit: int) -> Sequence[Listed]:
-        return sorted(await super().scan(prefix, after, limit), key=lambda line: line.key.encode("utf-16-be"))
-
-
-class ListsWhatHasEnded(MemoryStore):
-    """Has a clock that stands still."""
-
-    def __init__(self) -> None:
-        super().__init__(now_ms=lambda: 0)
-
-
-class ListsFromAfterOn(MemoryStore):
-    """Repeats the last key of a page on the next one."""
-
-    async def scan(self, prefix: str, after: str | None, limit: int) -> Sequence[Listed]:
-        return await super().scan(prefix, None if after is None else after[:-1], limit)
+    async def apply(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
+        if any(len(one.entry.value or b"") > self.limits.max_value_bytes for one in mutations):
+            return [Outcome(Verdict.REJECTED, reason="one of them is too large")] * len(mutations)
+        return await super().apply(mutations)
 
 
 class PurgesAllTombstones(MemoryStore):
@@ -189,13 +204,172 @@ class LosesEmptyValues(MemoryStore):
         )
 
 
-class RejectsAWholeCall(MemoryStore):
-    """Lets one bad mutation keep its neighbours from being applied."""
+class KeepsOldExpiries(MemoryStore):
+    """Leaves an expiry where a write sets none."""
 
     async def apply(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
-        if any(len(one.entry.value or b"") > self.limits.max_value_bytes for one in mutations):
-            return [Outcome(Verdict.REJECTED, reason="one of them is too large")] * len(mutations)
-        return await super().apply(mutations)
+        held = await self.get([one.key for one in mutations])
+        return await super().apply(
+            [
+                replace(one, entry=replace(one.entry, expires_at_ms=_either(one.entry, before)))
+                for one, before in zip(mutations, held, strict=True)
+            ]
+        )
+
+
+class HasAClockThatStandsStill(MemoryStore):
+    """Takes what has expired for what is there."""
+
+    def __init__(self) -> None:
+        super().__init__(now_ms=lambda: 0)
+
+
+class SaysThatItKeepsAndShares(MemoryStore):
+    """Declares what it cannot do."""
+
+    abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {Ability.DEAD_LETTERS}
+
+
+# --- stores that list -------------------------------------------------------------------------------------------------
+
+
+class ListsInTheOrderOfUtf16(MemoryStore):
+    """Sorts as many languages' strings do."""
+
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        found = await super().scan(prefix, after, limit)
+        return replace(found, listed=sorted(found.listed, key=lambda line: line.key.encode("utf-16-be")))
+
+
+class ListsFromAfterOn(MemoryStore):
+    """Repeats the last key of a page on the next one."""
+
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        return await super().scan(prefix, None if after is None else after[:-1], limit)
+
+
+class EndsAtAnEmptyPage(MemoryStore):
+    """Takes a page without keys for the last one."""
+
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        found = await super().scan(prefix, after, limit)
+        return found if found.listed else Scanned([], None)
+
+
+class GoesOnAfterTheLastKeyThatExists(MemoryStore):
+    """Stays where it is as long as it finds nothing but deleted keys."""
+
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        found = await super().scan(prefix, after, limit)
+        return found if found.after is None else replace(found, after=found.listed[-1].key if found.listed else after)
+
+
+class ListsByPosition(MemoryStore):
+    """Goes on at a number of keys from the start, as OFFSET does."""
+
+    _place = 0
+
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        lines = (await super().scan(prefix, None, 1_000_000)).listed
+        start = 0 if after is None else self._place
+        self._place = start + limit
+        page = lines[start : self._place]
+        return Scanned(page, page[-1].key if len(lines) > self._place else None)
+
+
+class TakesAPrefixForAPattern(MemoryStore):
+    """Asks with LIKE, for which an underscore is any character."""
+
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        lines = (await super().scan("", after, 1_000_000)).listed
+        pattern = re.compile(re.escape(prefix).replace("_", "."), re.DOTALL)
+        return Scanned([line for line in lines if pattern.match(line.key)][:limit], None)
+
+
+class LosesItsPlaceWithTheKey(MemoryStore):
+    """Finds nothing after a key that is not there any more."""
+
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        gone = after is not None and after not in self._entries
+        return Scanned([], None) if gone else await super().scan(prefix, after, limit)
+
+
+class HasSmallPages(MemoryStore):
+    """Makes many calls of what should be one."""
+
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        return await super().scan(prefix, after, min(limit, 100))
+
+
+# --- stores that remember ---------------------------------------------------------------------------------------------
+
+
+class RemembersNothing(MemoryStore):
+    """Takes a request that comes again for another one."""
+
+    async def apply(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
+        return await super().apply([replace(mutation, request_id=b"") for mutation in mutations])
+
+
+class RemembersWhatItApplied(MemoryStore):
+    """Decides anew on what was in conflict."""
+
+    async def apply(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
+        outcomes = await super().apply(mutations)
+        for mutation, outcome in zip(mutations, outcomes, strict=True):
+            if outcome.verdict is Verdict.CONFLICT:
+                self._answers.pop(mutation.request_id, None)
+        return outcomes
+
+
+class RemembersWhatIsNotDecided(MemoryStore):
+    """Says for ever what was so for a moment."""
+
+    async def apply(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
+        outcomes = await super().apply(mutations)
+        for mutation, outcome in zip(mutations, outcomes, strict=True):
+            if mutation.request_id:
+                self._answers[mutation.request_id] = (0, outcome)
+        return outcomes
+
+
+class RemembersAfterwards(MemoryStore):
+    """Looks for an answer, applies, and remembers, one after the other."""
+
+    async def apply(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
+        known = dict(self._answers)
+        await asyncio.sleep(0)
+        new = [replace(mutation, request_id=b"") for mutation in mutations if mutation.request_id not in known]
+        applied = dict(zip((one.key for one in new), await super().apply(new), strict=True))
+        for mutation in mutations:
+            if mutation.request_id and mutation.key in applied and is_final(mutation, applied[mutation.key]):
+                self._answers[mutation.request_id] = (0, applied[mutation.key])
+        return [applied[one.key] if one.key in applied else known[one.request_id][1] for one in mutations]
+
+
+class ShortensRequestIds(MemoryStore):
+    """Takes requests for one whose ids differ in the end."""
+
+    async def apply(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
+        return await super().apply([replace(mutation, request_id=mutation.request_id[:31]) for mutation in mutations])
+
+
+class NeverForgetsAnswers(MemoryStore):
+    """Grows for ever."""
+
+    async def purge(self, before: Version, limit: int) -> Purged:
+        answers = dict(self._answers)
+        purged = await super().purge(before, limit)
+        self._answers = answers
+        return purged
+
+
+class ForgetsAllAnswers(MemoryStore):
+    """Purges answers that may still be asked for."""
+
+    async def purge(self, before: Version, limit: int) -> Purged:
+        self._answers.clear()
+        return await super().purge(before, limit)
 
 
 # --- the proof --------------------------------------------------------------------------------------------------------
@@ -208,22 +382,52 @@ BREAKS = [
     ("Cache", LeasesLiveForEver, "test_forgets_a_lease_after_its_lifetime"),
     ("Cache", ReadersTakeLeasesOver, "test_grants_a_lease_to_one_of_many_readers"),
     ("Cache", FoldsCase, "test_keeps_keys_of_every_kind_apart"),
+    ("Cache", KeepsExpiries, "test_a_newer_entry_brings_its_own_expiry"),
     ("Cache", SaysThatItIsShared, "test_shares_slots_between_nodes_if_declared"),
     ("Queue", LosesWhatIsNotSettled, "test_what_is_not_settled_is_given_back_on_leaving"),
     ("Queue", AnswersBeforeItIsSettled, "test_submit_waits_until_the_delivery_is_settled"),
     ("Queue", MixesChannels, "test_keeps_the_channels_apart"),
     ("Queue", IgnoresTheLimit, "test_deliveries_keep_the_limit"),
     ("Queue", DropsDuplicates, "test_delivers_a_message_as_often_as_it_was_published"),
+    ("Queue", DropsRequestIds, "test_delivers_mutations_as_they_were_published"),
     ("Queue", KeepsReplayedLetters, "test_replays_dead_letters_if_declared"),
     ("Queue", SaysThatItIsDurable, "test_survives_reopening_if_declared"),
     ("Store", AppliesUnguarded, "test_decides_as_the_pure_function_does"),
     ("Store", AppliesUnguarded, "test_agrees_with_the_pure_function_on_any_history"),
-    ("Store", ListsInTheOrderOfUtf16, "test_keeps_keys_of_every_kind_apart_and_in_order"),
-    ("Store", ListsWhatHasEnded, "test_lists_what_exists_with_its_particulars"),
-    ("Store", ListsFromAfterOn, "test_lists_all_keys_page_by_page"),
     ("Store", PurgesAllTombstones, "test_purges_what_ended_before_and_nothing_else"),
     ("Store", LosesEmptyValues, "test_returns_any_bytes_as_they_came"),
     ("Store", RejectsAWholeCall, "test_rejects_what_is_too_large_and_applies_the_rest"),
+    ("Store", KeepsOldExpiries, "test_a_write_replaces_the_expiry_of_the_one_before"),
+    ("Store", KeepsOldExpiries, "test_an_expired_key_that_is_written_again_lives_on"),
+    ("Store", HasAClockThatStandsStill, "test_conditions_see_an_entry_until_it_expires"),
+    ("Store", HasAClockThatStandsStill, "test_lists_an_entry_until_it_expires"),
+    ("Store", HasAClockThatStandsStill, "test_lists_what_exists_with_its_particulars"),
+    ("Store", SaysThatItKeepsAndShares, "test_survives_reopening_if_declared"),
+    ("Store", SaysThatItKeepsAndShares, "test_expiries_survive_reopening_if_durable"),
+    ("Store", SaysThatItKeepsAndShares, "test_answers_survive_reopening_if_durable"),
+    ("Store", SaysThatItKeepsAndShares, "test_nodes_share_answers_if_declared"),
+    ("Store", ListsInTheOrderOfUtf16, "test_lists_keys_of_every_kind_in_order"),
+    ("Store", ListsInTheOrderOfUtf16, "test_lists_as_a_dictionary_would_after_any_history"),
+    ("Store", ListsFromAfterOn, "test_lists_a_thousand_keys_in_one_call"),
+    ("Store", ListsFromAfterOn, "test_begins_after_any_text"),
+    ("Store", EndsAtAnEmptyPage, "test_passes_over_many_deleted_keys"),
+    ("Store", GoesOnAfterTheLastKeyThatExists, "test_passes_over_many_deleted_keys"),
+    ("Store", ListsByPosition, "test_sees_once_what_is_there_throughout"),
+    ("Store", TakesAPrefixForAPattern, "test_a_prefix_means_its_characters_and_nothing_else"),
+    ("Store", LosesItsPlaceWithTheKey, "test_goes_on_after_a_key_that_is_gone"),
+    ("Store", HasSmallPages, "test_lists_a_thousand_keys_in_one_call"),
+    ("Store", RemembersNothing, "test_answers_a_request_as_the_first_time_whatever_has_happened_since"),
+    ("Store", RemembersNothing, "test_answers_requests_among_others"),
+    ("Store", RemembersNothing, "test_agrees_with_a_dictionary_of_answers_on_any_history"),
+    ("Store", RemembersWhatItApplied, "test_answers_a_request_as_the_first_time_whatever_has_happened_since"),
+    ("Store", RemembersWhatIsNotDecided, "test_has_no_answer_while_the_expected_version_is_on_its_way"),
+    ("Store", RemembersWhatIsNotDecided, "test_has_no_answer_for_a_stamp_that_came_too_late"),
+    ("Store", RemembersAfterwards, "test_applies_one_of_many_overlapping_copies"),
+    ("Store", RemembersAfterwards, "test_one_answer_for_copies_in_overlapping_batches"),
+    ("Store", ShortensRequestIds, "test_tells_requests_apart_in_all_their_bytes"),
+    ("Store", NeverForgetsAnswers, "test_a_purge_forgets_answers_by_age"),
+    ("Store", ForgetsAllAnswers, "test_a_purge_forgets_answers_by_age"),
+    ("Store", ForgetsAllAnswers, "test_a_purge_forgets_answers_up_to_a_limit"),
 ]
 
 SUITE = """
@@ -289,6 +493,28 @@ def test_dead_letters_that_are_not_declared_are_asserted_to_be_refused(pytester:
     pytester.makepyfile(SUITE.format(kind="Queue", module=__name__, name="WithoutDeadLetters"))
     outcomes = pytester.runpytest_inprocess("-p", "no:cacheprovider").parseoutcomes()
     assert set(outcomes) == {"passed"}
+
+
+def test_what_a_store_does_not_declare_is_asserted_to_be_refused(pytester: pytest.Pytester) -> None:
+    """A store that can neither list nor remember passes the suite, because asking for a listing raises `UnsupportedError`."""
+    pytester.makepyfile(SUITE.format(kind="Store", module=__name__, name="WithoutListing"))
+    outcomes = pytester.runpytest_inprocess("-p", "no:cacheprovider").parseoutcomes()
+    assert set(outcomes) == {"passed"}
+
+
+class WithoutListing(MemoryStore):
+    """Cannot list its keys, nor remember requests, and says so."""
+
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
+
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        """Be of no use."""
+        raise AssertionError("nobody may ask for this")
+
+    async def apply(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
+        """Take no requests."""
+        assert not any(mutation.request_id for mutation in mutations)
+        return await super().apply(mutations)
 
 
 class WithoutDeadLetters(MemoryQueue):

@@ -184,7 +184,7 @@ async def _use(about: str, connection: Connection) -> Finding:
             about=about,
             what="the user may not do all that it must",
             evidence=f"has_table_privilege denies {rights}",
-            remedy="GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE kv, kvcore_migrations to the user",
+            remedy="GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE kv, answered, kvcore_migrations to the user",
         )
     await connection.rows("ping")
     return Finding(level="ok", about=about, what=f"{connection.server} reads and writes")

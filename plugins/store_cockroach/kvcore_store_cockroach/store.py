@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from psycopg.types.numeric import Int8
-
-from kvcore.backends import Ability, Limits, Listed, Purged, StoreStats
+from kvcore.backends import Ability, Limits, Purged, Scanned, StoreStats
+from kvcore.errors import UnavailableError
 from kvcore.model import Entry, Mutation, Outcome, Version
+from kvcore_store_cockroach.answering import Answering
 from kvcore_store_cockroach.arrays import Texts
 from kvcore_store_cockroach.connecting import unavailable
 from kvcore_store_cockroach.connections import Connections
 from kvcore_store_cockroach.executing import Executor
-from kvcore_store_cockroach.keyrange import successor
+from kvcore_store_cockroach.listing import scan
 from kvcore_store_cockroach.purging import Purge
 from kvcore_store_cockroach.server import LEAST_LIMITS, Server, limits_of
 from kvcore_store_cockroach.settings import CockroachSettings
@@ -42,7 +42,9 @@ async def open_cockroach(settings: CockroachSettings) -> AsyncIterator[Cockroach
 class CockroachStore:
     """The entries at rest in CockroachDB, or in PostgreSQL: see `kvcore.backends.Store`."""
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.DURABLE, Ability.SHARED})
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        {Ability.DURABLE, Ability.SHARED, Ability.LISTING, Ability.IDEMPOTENCY}
+    )
 
     def __init__(self, settings: CockroachSettings, *, now_ms: Callable[[], int] = _now_ms) -> None:
         self._connections = Connections(settings)
@@ -76,20 +78,9 @@ class CockroachStore:
         rows = await self._executor.rows("get", {"keys": Texts.of(keys)})
         return {key: Entry(*entry) for key, *entry in rows}
 
-    async def scan(self, prefix: str, after: str | None, limit: int) -> Sequence[Listed]:
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
         """Return up to `limit` keys that exist now."""
-        stop = successor(prefix)
-        parameters: dict[str, Any] = {
-            "prefix": prefix,
-            "after": after or "",
-            "now_ms": Int8(self._now_ms()),
-            "limit": Int8(limit),
-        }
-        if stop is None:
-            rows = await self._executor.read("scan_rest", parameters)
-        else:
-            rows = await self._executor.read("scan", parameters | {"stop": stop})
-        return [Listed(*row) for row in rows]
+        return await scan(self._executor, prefix, after, limit, self._now_ms())
 
     async def stats(self) -> StoreStats:
         """Return the size of the table, where the server knows it at once; the newest version would take a look at all."""
@@ -102,8 +93,23 @@ class CockroachStore:
 
     async def apply(self, mutations: Sequence[Mutation]) -> Sequence[Outcome]:
         """Apply mutations; the server has confirmed all of it when this returns."""
+        requests = [mutation for mutation in mutations if mutation.request_id]
+        if not requests:
+            return await self._apply(Writing, mutations)
+        plain = [mutation for mutation in mutations if not mutation.request_id]
+        outcomes = await self._apply(Writing, plain)
+        try:
+            answers = await self._apply(Answering, requests)
+        except UnavailableError as error:
+            if plain:
+                error.outcome = "unknown"
+            raise
+        others, of_requests = iter(outcomes), iter(answers)
+        return [next(of_requests if mutation.request_id else others) for mutation in mutations]
+
+    async def _apply(self, way: type[Writing], mutations: Sequence[Mutation]) -> Sequence[Outcome]:
         limits = limits_of(await self._executor.server())
-        return await Writing(self._executor, self._held, limits, self._now_ms).apply(mutations)
+        return await way(self._executor, self._held, limits, self._now_ms).apply(mutations)
 
     async def purge(self, before: Version, limit: int) -> Purged:
         return await self._purge.purge(before, limit)

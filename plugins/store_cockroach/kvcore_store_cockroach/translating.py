@@ -75,12 +75,13 @@ _BY_STATE: Final[dict[str, tuple[Repeat, str]]] = {
     "42P05": _STALE,
     "22": _UNFIT,
     "23": _UNFIT,
+    "23505": (Repeat.AGAIN, "the same requests keep being answered elsewhere"),  # see `answering`
     "54": _UNFIT,
     "28": (Repeat.NEVER, "the server refuses the user: mend store.cockroach.username and .password"),
     "3D": (Repeat.NEVER, "there is no such database: create it, or mend store.cockroach.database"),
     "42501": (
         Repeat.NEVER,
-        "the user lacks privileges: GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE kv, kvcore_migrations to it",
+        "the user lacks privileges: GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE kv, answered, kvcore_migrations to it",
     ),
     "42P01": _NO_SCHEMA,
     "42703": _NO_SCHEMA,

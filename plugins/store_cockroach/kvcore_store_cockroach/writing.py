@@ -28,23 +28,20 @@ from kvcore_store_cockroach.connecting import unavailable
 from kvcore_store_cockroach.executing import Executor
 from kvcore_store_cockroach.translating import RefusedError
 
-__all__ = ("Writing",)
+__all__ = ("Held", "Writing", "may_be_written", "when_written")
 
 _STATEMENT_BYTES: Final = 4 << 20
 """About the most bytes in one statement: CockroachDB takes messages of 16 MiB, and splits what writes more than a few."""
 _ROUNDS: Final = 20
 
+Held = Callable[[Sequence[str]], Awaitable[Mapping[str, Entry]]]
+"""Returns what is held for those of some keys that have an entry."""
+
 
 class Writing:
-    """One call of `Store.apply`. `held` returns what is held for those of some keys that have an entry."""
+    """One call of `Store.apply`, of mutations without a `request_id`."""
 
-    def __init__(
-        self,
-        executor: Executor,
-        held: Callable[[Sequence[str]], Awaitable[Mapping[str, Entry]]],
-        limits: Limits,
-        now_ms: Callable[[], int],
-    ) -> None:
+    def __init__(self, executor: Executor, held: Held, limits: Limits, now_ms: Callable[[], int]) -> None:
         self._executor = executor
         self._held = held
         self._limits = limits
@@ -82,17 +79,19 @@ class Writing:
         for kind, alike in groupby(sorted(mutations, key=_kind), key=_kind):
             for portion in _portions(alike):
                 await self._write(kind, portion, now_ms)
-        left = [mutation for mutation in mutations if mutation.key not in self._outcomes]
-        if not left:
-            return
-        held = await self._held([mutation.key for mutation in left])
-        for mutation in left:
+        if left := [mutation for mutation in mutations if mutation.key not in self._outcomes]:
+            await self._decide_all(left, now_ms)
+
+    async def _decide_all(self, mutations: Sequence[Mutation], now_ms: int) -> None:
+        """Note the outcomes of mutations that were not written, but for those that could be written now."""
+        held = await self._held([mutation.key for mutation in mutations])
+        for mutation in mutations:
             self._decide(mutation, held.get(mutation.key), now_ms)
 
     def _decide(self, mutation: Mutation, held: Entry | None, now_ms: int) -> None:
         """Note the outcome of a mutation that was not written, unless it could be written now."""
         outcome = judge(mutation, held, now_ms)
-        if outcome.verdict is Verdict.APPLIED and (held is None or held.version != mutation.version):
+        if may_be_written(mutation, outcome, held):
             return
         if mutation.key in self._doubted and outcome.verdict in (Verdict.CONFLICT, Verdict.SUPERSEDED):
             outcome = msgspec.structs.replace(outcome, verdict=Verdict.UNKNOWN)
@@ -105,7 +104,7 @@ class Writing:
             self._doubted.update(mutation.key for mutation in mutations)
 
         try:
-            name, parameters = _statement(kind, mutations, now_ms)
+            name, parameters = self._statement(kind, mutations, now_ms)
             rows = await self._executor.rows(name, parameters, in_doubt=doubt)
         except RefusedError as refusal:
             if len(mutations) == 1:
@@ -117,11 +116,22 @@ class Writing:
             return
         written = {key for (key,) in rows}
         self._wrote = self._wrote or bool(written)
-        for mutation in mutations:
-            if mutation.key in written:
-                self._outcomes[mutation.key] = Outcome(
-                    Verdict.APPLIED, mutation.version, mutation.entry.is_live(now_ms)
-                )
+        self._outcomes.update((one.key, when_written(one, now_ms)) for one in mutations if one.key in written)
+
+    def _statement(self, kind: str, mutations: Sequence[Mutation], now_ms: int) -> tuple[str, dict[str, Any]]:
+        """Return the name of the statement that writes mutations of a kind, and its parameters."""
+        entries = [mutation.entry for mutation in mutations]
+        parameters: dict[str, Any] = {
+            "keys": Texts.of([mutation.key for mutation in mutations]),
+            "versions": Texts.of([entry.version for entry in entries]),
+            "values": Blobs.of([entry.value for entry in entries]),
+            "media_types": Texts.of([entry.media_type for entry in entries]),
+            "expiries": Integers.of([entry.expires_at_ms for entry in entries]),
+            "now_ms": Int8(now_ms),
+        }
+        if kind == "update":
+            return "update", parameters | {"expected": Texts.of([mutation.expected or ZERO for mutation in mutations])}
+        return "upsert", parameters | {"create": kind == "create"}
 
     async def _reject(self, mutation: Mutation, why: str) -> None:
         try:
@@ -130,6 +140,16 @@ class Writing:
             held = None  # such a key cannot be there
         stored, exists = (ZERO, False) if held is None else (held.version, held.is_live(self._now_ms()))
         self._outcomes[mutation.key] = Outcome(Verdict.REJECTED, stored, exists, why)
+
+
+def may_be_written(mutation: Mutation, outcome: Outcome, held: Entry | None) -> bool:
+    """Tell whether a mutation that was not written could be now: somebody has changed the row in between."""
+    return outcome.verdict is Verdict.APPLIED and (held is None or held.version != mutation.version)
+
+
+def when_written(mutation: Mutation, now_ms: int) -> Outcome:
+    """Return the outcome of a mutation that is written."""
+    return Outcome(Verdict.APPLIED, mutation.version, mutation.entry.is_live(now_ms))
 
 
 def _too_large(mutation: Mutation, limits: Limits) -> str:
@@ -159,19 +179,3 @@ def _portions(mutations: Iterable[Mutation]) -> Iterator[Sequence[Mutation]]:
         portion.append(mutation)
         size_bytes += mutation.size_bytes
     yield portion
-
-
-def _statement(kind: str, mutations: Sequence[Mutation], now_ms: int) -> tuple[str, dict[str, Any]]:
-    """Return the name of the statement that writes mutations of a kind, and its parameters."""
-    entries = [mutation.entry for mutation in mutations]
-    parameters: dict[str, Any] = {
-        "keys": Texts.of([mutation.key for mutation in mutations]),
-        "versions": Texts.of([entry.version for entry in entries]),
-        "values": Blobs.of([entry.value for entry in entries]),
-        "media_types": Texts.of([entry.media_type for entry in entries]),
-        "expiries": Integers.of([entry.expires_at_ms for entry in entries]),
-        "now_ms": Int8(now_ms),
-    }
-    if kind == "update":
-        return "update", parameters | {"expected": Texts.of([mutation.expected or ZERO for mutation in mutations])}
-    return "upsert", parameters | {"create": kind == "create"}

@@ -83,7 +83,7 @@ async def test_a_missing_database(migrated: CockroachSettings) -> None:
 async def test_a_missing_migration(empty: CockroachSettings) -> None:
     """A database without the schema is named, with the command that brings it."""
     found = await finding(empty)
-    assert found.what == "the schema lacks 0001_migrations, 0002_kv"
+    assert found.what == "the schema lacks 0001_migrations, 0002_kv, 0004_answered"
     assert found.evidence == "kvcore_migrations has nothing"
     assert found.remedy == "run `kvctl store migrate`"
 
@@ -100,18 +100,19 @@ async def test_missing_privileges(own: CockroachSettings, execute: Execute) -> N
     """A user who may not write is named, with each privilege that is lacking."""
     await execute(own, "CREATE USER reader PASSWORD 'reader'" if own.password else "CREATE USER reader")
     try:
-        await execute(own, "GRANT SELECT ON TABLE kv, kvcore_migrations TO reader")
+        await execute(own, "GRANT SELECT ON TABLE kv, answered, kvcore_migrations TO reader")
         password = Secret("reader") if own.password else None
         found = await finding(msgspec.structs.replace(own, username="reader", password=password))
         assert found.what == "the user may not do all that it must"
-        assert "INSERT on kv, UPDATE on kv, DELETE on kv, UPDATE on kvcore_migrations" in found.evidence
+        lacking = "INSERT on kv, UPDATE on kv, DELETE on kv, INSERT on answered, DELETE on answered"
+        assert f"{lacking}, UPDATE on kvcore_migrations" in found.evidence
         assert found.remedy.startswith("GRANT")
-        await execute(own, "REVOKE ALL ON TABLE kv, kvcore_migrations FROM reader")
+        await execute(own, "REVOKE ALL ON TABLE kv, answered, kvcore_migrations FROM reader")
         found = await finding(msgspec.structs.replace(own, username="reader", password=password))
         assert found.what == "the user lacks privileges"
         assert found.remedy.startswith("GRANT")
     finally:
-        await execute(own, "REVOKE ALL ON TABLE kv, kvcore_migrations FROM reader")
+        await execute(own, "REVOKE ALL ON TABLE kv, answered, kvcore_migrations FROM reader")
         await execute(own, "DROP USER reader")
 
 

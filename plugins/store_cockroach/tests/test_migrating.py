@@ -9,7 +9,7 @@ import pytest
 from psycopg.rows import TupleRow
 
 from kvcore.errors import UnavailableError
-from kvcore.model import Entry, Mutation, Verdict, Version
+from kvcore.model import ZERO, Entry, Mutation, Verdict, Version
 from kvcore.testing.servers import Database
 from kvcore_store_cockroach import CockroachSettings, CockroachStore, migrate, open_cockroach
 from kvcore_store_cockroach.connecting import connect
@@ -40,18 +40,22 @@ async def test_all_migrations_together_give_the_schema(
     """The schema as it is written down is that which a new database has, with keys that sort by their bytes."""
     written = settings_of(database.create_database())
     text = {"cockroachdb": "STRING", "postgresql": 'TEXT COLLATE "C"'}[database.kind]
-    for one in statement("schema").replace("{text}", text).split(";\n")[:2]:
+    for one in statement("schema").replace("{text}", text).split(";\n")[:3]:
         await execute(written, one)
     assert await described(own) == await described(written)
+
+
+REQUIRED = ["0001_migrations", "0002_kv", "0004_answered"]
+HELPFUL = ["0003_row_level_ttl", "0005_answered_ttl"]
 
 
 @pytest.mark.parametrize(
     ("server", "names"),
     [
-        (Server("PostgreSQL", (17, 2)), ["0001_migrations", "0002_kv"]),
-        (Server("CockroachDB", (21, 2, 17)), ["0001_migrations", "0002_kv"]),
-        (Server("CockroachDB", (22, 2)), ["0001_migrations", "0002_kv", "0003_row_level_ttl"]),
-        (Server("CockroachDB", (25, 1, 0)), ["0001_migrations", "0002_kv", "0003_row_level_ttl"]),
+        (Server("PostgreSQL", (17, 2)), REQUIRED),
+        (Server("CockroachDB", (21, 2, 17)), REQUIRED),
+        (Server("CockroachDB", (22, 2)), sorted(REQUIRED + HELPFUL)),
+        (Server("CockroachDB", (25, 1, 0)), sorted(REQUIRED + HELPFUL)),
     ],
     ids=str,
 )
@@ -59,7 +63,7 @@ def test_a_server_has_the_migrations_that_it_understands(server: Server, names: 
     """Row-level TTL is switched on where the server has it, is one statement like all of them, and is not required."""
     known = migrations(server)
     assert [migration.name for migration in known] == names
-    assert [migration.required for migration in known] == [name != "0003_row_level_ttl" for name in names]
+    assert [migration.name for migration in known if migration.required] == REQUIRED
     assert all(migration.script.count(";") == 1 and "{" not in migration.script for migration in known)
     assert ('COLLATE "C"' in known[1].script) == (server.kind == "PostgreSQL")
 
@@ -77,7 +81,7 @@ async def test_several_runs_at_once_apply_each_migration_once(empty: CockroachSe
     runs = await asyncio.gather(*(migrate(empty) for _ in range(6)))
     named = [name for names in runs for name in names]
     assert sorted(named) == sorted(set(named))
-    assert set(named) >= {"0001_migrations", "0002_kv"}
+    assert set(named) >= set(REQUIRED)
     async with open_cockroach(empty) as store:
         (outcome,) = await store.apply([Mutation("key", Entry(Version("1" * 24), b"value"))])
     assert outcome.verdict is Verdict.APPLIED
@@ -96,6 +100,20 @@ async def test_a_schema_that_lacks_a_migration_is_not_used(own: CockroachSetting
     await execute(own, "DELETE FROM kvcore_migrations WHERE name = '0002_kv'")
     async with open_cockroach(own) as store:
         await refuses(store, "the schema lacks 0002_kv: run `kvctl store migrate`")
+
+
+async def test_an_older_schema_is_brought_up_with_its_keys(own: CockroachSettings, execute: Execute) -> None:
+    """Migrating a database in use leaves what it holds alone, and it remembers requests from then on."""
+    create = Mutation("key", Entry(Version("2" * 24), b"value"), ZERO, bytes(32))
+    async with open_cockroach(own) as store:
+        await store.apply([put := Mutation("held", Entry(Version("1" * 24), b"held"))])
+    await execute(own, "DROP TABLE answered")
+    await execute(own, "DELETE FROM kvcore_migrations WHERE name >= '0004'")
+    async with open_cockroach(own) as store:
+        await refuses(store, "the schema lacks 0004_answered: run `kvctl store migrate`")
+        await migrate(own)
+        assert list(await store.get(["held"])) == [put.entry]
+        assert list(await store.apply([create])) == list(await store.apply([create]))
 
 
 async def test_a_later_schema_is_not_used(own: CockroachSettings, execute: Execute) -> None:

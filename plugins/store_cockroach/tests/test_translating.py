@@ -49,6 +49,7 @@ def test_every_exception_without_a_code_is_known(kind: type[psycopg.Error]) -> N
     [
         (psycopg.errors.SerializationFailure, Repeat.AGAIN),
         (psycopg.errors.DeadlockDetected, Repeat.AGAIN),
+        (psycopg.errors.UniqueViolation, Repeat.AGAIN),
         (psycopg.errors.ReadOnlySqlTransaction, Repeat.ELSEWHERE),
         (psycopg.errors.CannotConnectNow, Repeat.ELSEWHERE),
         (psycopg.errors.StatementCompletionUnknown, Repeat.IN_DOUBT),

@@ -1,22 +1,24 @@
-"""Entries in a dictionary, and a sorted list of their keys."""
+"""Entries in a dictionary, a sorted list of their keys, and the outcomes of requests."""
 
 from __future__ import annotations
 
-import itertools
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import takewhile
 from typing import ClassVar, Final
 
 import msgspec
 
-from kvcore.backends import MAX_KEY_BYTES, Ability, Limits, Listed, Purged, Store, StoreStats
-from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version, judge
+from kvcore.backends import MAX_KEY_BYTES, Ability, Limits, Listed, Purged, Scanned, Store, StoreStats
+from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version, is_final, judge
 
 __all__ = ("MemoryStore", "MemoryStoreSettings", "open_store")
 
 LIMITS: Final = Limits(max_key_bytes=MAX_KEY_BYTES, max_value_bytes=1 << 30)
+_MOST_LOOKED_AT: Final = 10_000
+"""How many keys one call of `scan` looks at: some milliseconds' worth, in which the event loop does nothing else."""
 
 
 class MemoryStoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -26,11 +28,13 @@ class MemoryStoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 class MemoryStore:
     """A store in the memory of this process: see `kvcore.backends.Store`."""
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset()
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.LISTING, Ability.IDEMPOTENCY})
 
     def __init__(self, *, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._now_ms = now_ms
         self._entries: dict[str, Entry] = {}
+        self._answers: dict[bytes, tuple[int, Outcome]] = {}
+        """By request the outcome, and the time of the version of the mutation that it was given to."""
         # Python compares texts by code points, which is the byte order of UTF-8. Sorted when it is looked at: it mostly
         # is already.
         self._keys: list[str] = []
@@ -49,8 +53,16 @@ class MemoryStore:
         now_ms = self._now_ms()
         return [self._apply(mutation, now_ms) for mutation in mutations]
 
-    async def scan(self, prefix: str, after: str | None, limit: int) -> Sequence[Listed]:
-        return list(itertools.islice(self._live(prefix, after), limit))
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        listed: list[Listed] = []
+        key, now_ms = after, self._now_ms()
+        for number, following in enumerate(self._following(prefix, after)):
+            if len(listed) == limit or number == _MOST_LOOKED_AT:
+                return Scanned(listed, key)
+            key, entry = following, self._entries[following]
+            if entry.value is not None and entry.is_live(now_ms):
+                listed.append(Listed(key, entry.version, len(entry.value), entry.media_type, entry.expires_at_ms))
+        return Scanned(listed, None)
 
     async def purge(self, before: Version, limit: int) -> Purged:
         before_ms = _written_ms(before)
@@ -59,7 +71,10 @@ class MemoryStore:
             self._size_bytes -= _size_bytes(key, self._entries.pop(key))
         if ended:
             self._keys = sorted(self._entries)
-        return Purged(len(ended), more=len(ended) == limit)
+        old = [request_id for request_id, (at_ms, _) in self._answers.items() if at_ms < before_ms]
+        for request_id in old[: limit - len(ended)]:
+            del self._answers[request_id]
+        return Purged(min(len(ended) + len(old), limit), more=len(ended) + len(old) >= limit)
 
     async def stats(self) -> StoreStats:
         return StoreStats(size_bytes=self._size_bytes, newest=None if self._newest == ZERO else self._newest)
@@ -68,15 +83,18 @@ class MemoryStore:
         return "this process"
 
     def _apply(self, mutation: Mutation, now_ms: int) -> Outcome:
-        key, entry = mutation.key, mutation.entry
-        held = self._entries.get(key)
+        if mutation.request_id in self._answers:
+            return self._answers[mutation.request_id][1]
+        held = self._entries.get(mutation.key)
         reason = _refusal(mutation)
         if reason:
             exists = held is not None and held.is_live(now_ms)
             return Outcome(Verdict.REJECTED, ZERO if held is None else held.version, exists, reason)
         outcome = judge(mutation, held, now_ms)
         if outcome.verdict is Verdict.APPLIED:
-            self._keep(key, entry, held)
+            self._keep(mutation.key, mutation.entry, held)
+        if mutation.request_id and is_final(mutation, outcome):
+            self._answers[mutation.request_id] = _written_ms(mutation.version), outcome
         return outcome
 
     def _keep(self, key: str, entry: Entry, held: Entry | None) -> None:
@@ -89,16 +107,14 @@ class MemoryStore:
         self._size_bytes += _size_bytes(key, entry)
         self._newest = max(self._newest, entry.version)
 
-    def _live(self, prefix: str, after: str | None) -> Iterator[Listed]:
+    def _following(self, prefix: str, after: str | None) -> Iterator[str]:
+        """Return the keys with a prefix that come after `after`, in order."""
         if not self._sorted:
             self._keys.sort()
             self._sorted = True
-        keys, now_ms = self._keys, self._now_ms()
+        keys = self._keys
         start = bisect_left(keys, prefix) if after is None or after < prefix else bisect_right(keys, after)
-        for key in itertools.takewhile(lambda key: key.startswith(prefix), itertools.islice(keys, start, None)):
-            entry = self._entries[key]
-            if entry.value is not None and entry.is_live(now_ms):
-                yield Listed(key, entry.version, len(entry.value), entry.media_type, entry.expires_at_ms)
+        return takewhile(lambda key: key.startswith(prefix), map(keys.__getitem__, range(start, len(keys))))
 
 
 def _refusal(mutation: Mutation) -> str:

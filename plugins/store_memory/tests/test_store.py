@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kvcore.model import Entry, Mutation, Version
 from kvcore_store_memory import MemoryStore
+from kvcore_store_memory import store as module
 
 
 def version(number: int) -> Version:
@@ -17,9 +20,9 @@ async def test_an_entry_is_listed_until_the_millisecond_of_its_expiry() -> None:
     store = MemoryStore(now_ms=lambda: now_ms)
     await store.apply([Mutation("key", Entry(version(1), b"value", expires_at_ms=2000))])
     now_ms = 1999
-    assert len(await store.scan("", None, 9)) == 1
+    assert len((await store.scan("", None, 9)).listed) == 1
     now_ms = 2000
-    assert len(await store.scan("", None, 9)) == 0
+    assert len((await store.scan("", None, 9)).listed) == 0
 
 
 async def test_counts_the_bytes_that_it_holds() -> None:
@@ -52,4 +55,14 @@ async def test_a_listing_is_in_order_after_any_writes_and_purges() -> None:
     await store.apply([Mutation("b", Entry(version(2)))])
     await store.purge(version(2**96 - 1), 9)
     await store.apply([Mutation("aa", Entry(version(3), b""))])
-    assert [line.key for line in await store.scan("", None, 9)] == ["a", "aa", "c"]
+    assert [line.key for line in (await store.scan("", None, 9)).listed] == ["a", "aa", "c"]
+
+
+async def test_a_listing_looks_at_so_many_keys_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many deleted keys there are, the event loop is held for no more than a number of them."""
+    monkeypatch.setattr(module, "_MOST_LOOKED_AT", 3)
+    store = MemoryStore()
+    await store.apply([Mutation(key, Entry(version(1), None if key < "7" else b"")) for key in "0123456789"])
+    pages = [await store.scan("", after, 2) for after in (None, "2", "5", "8")]
+    assert [page.after for page in pages] == ["2", "5", "8", None]
+    assert [[line.key for line in page.listed] for page in pages] == [[], [], ["7", "8"], ["9"]]

@@ -17,16 +17,17 @@ microseconds a key, and an answer from a thread a hundred.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 import apsw
+import msgspec
 
-from kvcore.backends import MAX_KEY_BYTES, Ability, Limits, Listed, Purged, StoreStats
-from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version, judge
+from kvcore.backends import MAX_KEY_BYTES, Ability, Limits, Listed, Purged, Scanned, StoreStats
+from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version, is_final, judge
 from kvcore_store_sqlite.database import Database
 from kvcore_store_sqlite.disk_thread import DiskThread
 from kvcore_store_sqlite.keyrange import key_range
@@ -39,6 +40,9 @@ __all__ = ("SqliteStore", "open_sqlite")
 _LIMITS: Final = Limits(max_key_bytes=MAX_KEY_BYTES, max_value_bytes=64 << 20)
 _PROOF_S: Final = 1.0
 """How long a commit is proof that the store can write."""
+_MOST_LOOKED_AT: Final = 4_000
+"""How many keys one call of `scan` looks at: some milliseconds' worth, in which the event loop does nothing else."""
+_OUTCOMES: Final = msgspec.json.Decoder(Outcome)
 
 Row = tuple[str, Version, bytes | None, str, int | None, Version | None, int]
 
@@ -64,7 +68,7 @@ async def open_sqlite(settings: SqliteSettings) -> AsyncIterator[SqliteStore]:
 class SqliteStore:
     """The entries at rest in one SQLite file: see `kvcore.backends.Store`."""
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.DURABLE})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.DURABLE, Ability.LISTING, Ability.IDEMPOTENCY})
 
     def __init__(self, database: Database, *, now_ms: Callable[[], int] = _now_ms) -> None:
         self._database = database
@@ -100,12 +104,20 @@ class SqliteStore:
             found = _held(self._reader, keys)
         return [found.get(key) for key in keys]
 
-    async def scan(self, prefix: str, after: str | None, limit: int) -> Sequence[Listed]:
-        """Return up to `limit` keys that exist now."""
+    async def scan(self, prefix: str, after: str | None, limit: int) -> Scanned:
+        """Return up to `limit` keys that exist now, of the next so many that there are or were."""
         start, stop = key_range(prefix, after)
-        bindings = {"start": start, "stop": stop, "now": self._now_ms(), "limit": limit}
+        now, most = self._now_ms(), max(limit, _MOST_LOOKED_AT) + 1
+        bindings = {"start": start, "stop": stop, "most": most}
+        listed: list[Listed] = []
         with translating(unavailable("not-applied")):
-            return [Listed(*row) for row in self._reader.execute(statement("scan"), bindings)]
+            for number, row in enumerate(self._reader.execute(statement("scan"), bindings), start=1):
+                if len(listed) == limit or number == most:
+                    return Scanned(listed, after)
+                after, _, size_bytes, _, expires_at_ms = row
+                if size_bytes is not None and (expires_at_ms is None or expires_at_ms > now):
+                    listed.append(Listed(*row))
+        return Scanned(listed, None)
 
     async def stats(self) -> StoreStats:
         """Return the size of the database file; which version is the newest would take a walk through all of it."""
@@ -124,11 +136,9 @@ class SqliteStore:
         return outcomes
 
     async def purge(self, before: Version, limit: int) -> Purged:
-        """Remove up to `limit` tombstones and expired entries, in one statement on the writer's thread."""
-        instant = before[:12]
-        bindings: dict[str, str | int] = {"before": instant, "before_ms": int(instant, 16), "limit": limit}
+        """Remove up to `limit` tombstones, expired entries and outcomes, on the writer's thread."""
         await self._turn()
-        removed = await self._thread.run(partial(self._purge, bindings))
+        removed = await self._thread.run(partial(self._purge, before, limit))
         return Purged(removed, more=removed == limit)
 
     async def ping(self) -> str:
@@ -155,21 +165,22 @@ class SqliteStore:
         self._writer.execute("BEGIN IMMEDIATE")
         changed = False
         try:
-            written = self._upsert(mutations, now)
-            others = [mutation.key for mutation in mutations if mutation.key not in written]
-            held = _held(self._writer, others)
-            changed = bool(written)
+            answers = self._answers([mutation.request_id for mutation in mutations if mutation.request_id])
+            written = self._upsert((one for one in mutations if one.request_id not in answers), now)
+            held = _held(self._writer, [mutation.key for mutation in mutations if mutation.key not in written])
+            outcomes = [
+                answers.get(mutation.request_id)
+                or (_written(mutation, now) if mutation.key in written else _unwritten(mutation, held, now))
+                for mutation in mutations
+            ]
+            remembered = self._remember(mutations, outcomes, answers)
+            changed = bool(written) or remembered
         finally:
             if not changed:
                 self._roll_back()
-        return [
-            Outcome(Verdict.APPLIED, mutation.version, mutation.entry.is_live(now))
-            if mutation.key in written
-            else _unwritten(mutation, held.get(mutation.key), now)
-            for mutation in mutations
-        ], changed
+        return outcomes, changed
 
-    def _upsert(self, mutations: Sequence[Mutation], now: int) -> set[str]:
+    def _upsert(self, mutations: Iterable[Mutation], now: int) -> set[str]:
         """Write what may be written; return the keys of that."""
         upserts: list[Row] = []
         updates: list[Row] = []
@@ -181,6 +192,24 @@ class SqliteStore:
         if updates:
             written.update(key for (key,) in self._writer.executemany(statement("update"), updates))
         return written
+
+    def _answers(self, request_ids: Sequence[bytes]) -> dict[bytes, Outcome]:
+        """Return the outcomes of those requests that were answered before."""
+        if not request_ids:
+            return {}
+        rows = self._writer.execute(statement("answers"), (apsw.carray(tuple(request_ids)),))
+        return {request_id: _OUTCOMES.decode(outcome) for request_id, outcome in rows}
+
+    def _remember(self, mutations: Sequence[Mutation], outcomes: Sequence[Outcome], known: Collection[bytes]) -> bool:
+        """Keep the final outcomes of requests that were not `known`; tell whether there were any."""
+        rows = [
+            (mutation.request_id, _written_ms(mutation.version), msgspec.json.encode(outcome).decode())
+            for mutation, outcome in zip(mutations, outcomes, strict=True)
+            if mutation.request_id and mutation.request_id not in known and is_final(mutation, outcome)
+        ]
+        if rows:
+            self._writer.executemany(statement("answer"), rows)
+        return bool(rows)
 
     # --- on either, but only in turn ----------------------------------------------------------------------------------
 
@@ -200,10 +229,14 @@ class SqliteStore:
                 raise
         self._committed_at = time.monotonic()
 
-    def _purge(self, bindings: dict[str, str | int]) -> int:
-        with translating(unavailable("unknown")):
-            self._writer.execute(statement("purge"), bindings)
-            return self._writer.changes()
+    def _purge(self, before: Version, limit: int) -> int:
+        before_ms, removed = _written_ms(before), 0
+        with translating(unavailable("unknown")), self._writer:
+            for name in ("purge", "purge_answered"):
+                bindings = {"before": before[:12], "before_ms": before_ms, "limit": limit - removed}
+                self._writer.execute(statement(name), bindings)
+                removed += self._writer.changes()
+        return removed
 
     def _prove(self) -> None:
         with translating(unavailable("not-applied")):
@@ -236,6 +269,10 @@ def _row(mutation: Mutation, now: int) -> Row:
     )
 
 
+def _written_ms(version: Version) -> int:
+    return int(version[:12], 16)
+
+
 def _too_large(mutation: Mutation) -> str:
     """Say why a mutation is refused; nothing: it is not."""
     if len(mutation.entry.value or b"") > _LIMITS.max_value_bytes:
@@ -246,8 +283,13 @@ def _too_large(mutation: Mutation) -> str:
     return ""
 
 
-def _unwritten(mutation: Mutation, held: Entry | None, now: int) -> Outcome:
-    """Say what became of a mutation for which nothing was written."""
+def _written(mutation: Mutation, now: int) -> Outcome:
+    return Outcome(Verdict.APPLIED, mutation.version, mutation.entry.is_live(now))
+
+
+def _unwritten(mutation: Mutation, entries: Mapping[str, Entry], now: int) -> Outcome:
+    """Say what became of a mutation for which nothing was written, on what is held."""
+    held = entries.get(mutation.key)
     if why := _too_large(mutation):
         exists = held is not None and held.is_live(now)
         return Outcome(Verdict.REJECTED, ZERO if held is None else held.version, exists, why)

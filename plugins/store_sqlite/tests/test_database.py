@@ -34,12 +34,24 @@ def test_commits_are_on_the_disk(database: Database) -> None:
 
 
 def test_a_purge_walks_through_indexes_only(database: Database) -> None:
-    """What a purge and a listing look for is found without a walk through the table."""
-    bindings = {"before": "", "before_ms": 0, "limit": 0, "start": "", "stop": "", "now": 0}
+    """What a purge and a listing look for is found without a walk through a table."""
+    bindings = {"before": "", "before_ms": 0, "limit": 0, "start": "", "stop": "", "most": 0}
     with closing(database):
-        for name in ("purge", "scan"):
-            plan = database.reader.execute("EXPLAIN QUERY PLAN " + statement(name), bindings)
-            assert [detail for *_, detail in plan if detail == "SCAN kv"] == []
+        for name in ("purge", "purge_answered", "scan"):
+            plan = [detail for *_, detail in database.reader.execute("EXPLAIN QUERY PLAN " + statement(name), bindings)]
+            assert [step for step in plan if step in ("SCAN kv", "SCAN answered") or "TEMP B-TREE" in step] == []
+
+
+def test_an_older_database_is_brought_up_with_its_keys(path: Path) -> None:
+    """A database of the first schema gets what it lacks when it is opened, and what it holds is left alone."""
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute(migrations()[0])
+        connection.pragma("user_version", 1)
+        connection.execute("INSERT INTO kv VALUES ('key', 'version', 'text/plain', NULL, x'00')")
+    with closing(Database(path)) as database:
+        assert database.reader.pragma("user_version") == len(migrations())
+        assert list(database.reader.execute("SELECT key FROM kv")) == [("key",)]
+        assert list(database.reader.execute("SELECT * FROM answered")) == []
 
 
 def test_makes_the_folder(tmp_path: Path) -> None:

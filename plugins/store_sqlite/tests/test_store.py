@@ -17,6 +17,7 @@ from kvcore.errors import UnavailableError
 from kvcore.model import PRESENT, ZERO, Entry, Mutation, Outcome, Verdict, Version, judge
 from kvcore.testing import eventually
 from kvcore_store_sqlite import SqliteSettings, SqliteStore, open_sqlite
+from kvcore_store_sqlite import store as module
 from kvcore_store_sqlite.database import Database
 
 NOW = 1_000_000  # the clock of the fixture `store`
@@ -100,6 +101,52 @@ async def test_purges_what_died_before_a_time_and_nothing_else(store: SqliteStor
     assert [(await store.purge(before, 1)).removed for _ in range(3)] == [1, 1, 0]
     left = [key for key, entry in zip(entries, await store.get(list(entries)), strict=True) if entry is not None]
     assert left == ["young tombstone", "old value", "value that expired late"]
+
+
+# --- listing ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_listing_looks_at_so_many_keys_at_a_time(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many deleted keys there are, the event loop is held for no more than a number of them, unless more are asked for."""
+    monkeypatch.setattr(module, "_MOST_LOOKED_AT", 3)
+    await store.apply([Mutation(f"{number}", Entry(version(1))) for number in range(7)])
+    await store.apply([put(key) for key in ("7", "8", "9")])
+    first, second = await store.scan("", None, 2), await store.scan("", "2", 2)
+    assert [(found.listed, found.after) for found in (first, second)] == [([], "2"), ([], "5")]
+    third = await store.scan("", "5", 2)
+    assert ([line.key for line in third.listed], third.after) == (["7", "8"], "8")
+    whole = await store.scan("", None, 20)
+    assert ([line.key for line in whole.listed], whole.after) == (["7", "8", "9"], None)
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def create(key: str, number: int = 1) -> Mutation:
+    """Return one stamp of the request to create a key."""
+    return Mutation(key, Entry(version(number), b"created"), ZERO, f"create {key}".encode())
+
+
+async def test_an_answer_is_kept_in_the_commit_of_its_write(store: SqliteStore, database: Database) -> None:
+    """A request costs one commit, whether it is applied or in conflict, and none when it comes again."""
+    gate = Gate(database, is_open=True)
+    await store.apply([create("a"), put("b")])
+    assert gate.commits == 1
+    await store.apply([create("a", 2)])
+    assert gate.commits == 1
+    conflict = await store.apply([create("b", 3)])
+    assert gate.commits == 2
+    assert await store.apply([create("b", 4)]) == conflict
+    assert gate.commits == 2
+
+
+async def test_what_could_not_be_committed_is_not_answered(store: SqliteStore, path: Path) -> None:
+    """When the disk refuses the commit of a request, it is not remembered either: sent again it is applied."""
+    await store.apply([put("key")])
+    with full_disk(path), pytest.raises(UnavailableError, match="disk"):
+        await store.apply([create("new"), put("large", 2, bytes(10_000))])
+    assert list(await store.apply([create("new", 3)])) == [Outcome(Verdict.APPLIED, version(3), True)]
+    assert list(await store.get(["new"])) == [create("new", 3).entry]
 
 
 # --- transactions -----------------------------------------------------------------------------------------------------

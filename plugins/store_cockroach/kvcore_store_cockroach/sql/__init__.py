@@ -18,7 +18,10 @@ from kvcore_store_cockroach.server import Server
 __all__ = ("Migration", "migrations", "statement")
 
 _ORDERED_TEXT: Final[dict[str, LiteralString]] = {"CockroachDB": "STRING", "PostgreSQL": 'TEXT COLLATE "C"'}
-_HELPFUL: Final = {"0003_row_level_ttl": ("CockroachDB", (22, 2))}
+_HELPFUL: Final = {
+    "0003_row_level_ttl": ("CockroachDB", (22, 2)),
+    "0005_answered_ttl": ("CockroachDB", (22, 2)),
+}
 """What is done where the server can, and not missed elsewhere: the kind of server, and its first version that can."""
 
 

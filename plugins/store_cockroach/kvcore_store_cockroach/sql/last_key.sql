@@ -1,1 +1,4 @@
-SELECT max(key) FROM kv;
+SELECT key
+FROM kv
+ORDER BY key DESC
+LIMIT 1;

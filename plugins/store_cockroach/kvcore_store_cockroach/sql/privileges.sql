@@ -6,6 +6,9 @@ FROM (
         ('kv', 'INSERT'),
         ('kv', 'UPDATE'),
         ('kv', 'DELETE'),
+        ('answered', 'SELECT'),
+        ('answered', 'INSERT'),
+        ('answered', 'DELETE'),
         ('kvcore_migrations', 'SELECT'),
         ('kvcore_migrations', 'UPDATE')
 ) AS wanted (tab, privilege)

@@ -13,3 +13,10 @@ CREATE TABLE kv (
     media_type {text} NOT NULL,
     expires_at_ms INT8 -- Unix time
 );
+
+-- What was answered to requests that may be sent again, of conditional writes only. Their ids are digests, spread over all ranges.
+CREATE TABLE answered (
+    request_id BYTEA PRIMARY KEY,
+    at_ms INT8 NOT NULL, -- Unix time of the version of the mutation that it was given to
+    outcome TEXT NOT NULL -- JSON: verdict, version, whether the key existed
+);

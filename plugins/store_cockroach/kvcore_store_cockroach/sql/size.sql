@@ -1,2 +1,2 @@
 -- PostgreSQL only; CockroachDB would have to ask all its nodes.
-SELECT pg_total_relation_size('kv');
+SELECT pg_total_relation_size('kv') + pg_total_relation_size('answered');

@@ -1,8 +1,8 @@
+-- The next keys, there or not: a key that is not has no size, or has expired. To leave those out here would make the walk
+-- as long as there are such.
 SELECT key, version, length(value), media_type, expires_at
 FROM kv
 WHERE key >= :start
     AND key < :stop
-    AND value IS NOT NULL
-    AND (expires_at IS NULL OR expires_at > :now)
 ORDER BY key
-LIMIT :limit;
+LIMIT :most;

@@ -9,3 +9,11 @@ CREATE TABLE kv (
 
 CREATE INDEX kv_tombstones ON kv (version) WHERE value IS NULL;
 CREATE INDEX kv_expiring ON kv (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE answered (
+    request_id BLOB NOT NULL PRIMARY KEY,
+    at INTEGER NOT NULL, -- Unix time in milliseconds of the version of the mutation that it was given to
+    outcome TEXT NOT NULL -- JSON: verdict, version, whether the key existed
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX answered_by_time ON answered (at);
