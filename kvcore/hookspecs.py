@@ -16,6 +16,7 @@ import pluggy
 if TYPE_CHECKING:
     import typer
 
+    from kvcore.access import Authentication
     from kvcore.backends import Cache, Factory, Queue, Store
     from kvcore.model import Mutation
 
@@ -40,6 +41,14 @@ def kvcore_queues() -> Iterable[Factory[Queue]]:  # type: ignore[empty-body]  # 
 @hookspec
 def kvcore_stores() -> Iterable[Factory[Store]]:  # type: ignore[empty-body]  # a specification has no body
     """Give store backends. Called before the configuration is read, since each brings settings of its own."""
+
+
+@hookspec
+def kvcore_authenticate() -> Iterable[Authentication]:  # type: ignore[empty-body]  # a specification has no body
+    """Give ways to authenticate, of which `auth.mode` chooses one by name, in place of kvcore's own tokens.
+
+    Called before the configuration is read, since each brings settings of its own.
+    """
 
 
 @hookspec

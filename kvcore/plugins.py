@@ -13,6 +13,7 @@ import msgspec
 import pluggy
 
 from kvcore import hookspecs
+from kvcore.access import Authentication
 from kvcore.backends import Factory, Kind
 from kvcore.errors import PluginError
 
@@ -31,17 +32,23 @@ class Broken(msgspec.Struct, frozen=True):
 
 
 class Plugins:
-    """The plugins that were loaded, those that could not be, and the factories that the former gave, by kind and name."""
+    """The plugins that were loaded, those that could not be, and what the former gave.
+
+    `factories` are by kind and name, `authentications` by name.
+    """
 
     def __init__(self, manager: pluggy.PluginManager, loaded: dict[str, str], broken: Iterable[Broken] = ()) -> None:
         self.hook = manager.hook
         self.loaded = loaded  # name of the entry point -> distribution and version
         self.broken = tuple(broken)
         self.factories: dict[Kind, dict[str, Factory[Any]]] = {
-            "cache": _by_name("cache", manager.hook.kvcore_caches),
-            "queue": _by_name("queue", manager.hook.kvcore_queues),
-            "store": _by_name("store", manager.hook.kvcore_stores),
+            "cache": _by_name("cache backend", manager.hook.kvcore_caches),
+            "queue": _by_name("queue backend", manager.hook.kvcore_queues),
+            "store": _by_name("store backend", manager.hook.kvcore_stores),
         }
+        self.authentications: dict[str, Authentication] = _by_name(
+            "way to authenticate", manager.hook.kvcore_authenticate
+        )
 
     def choose(self, kind: Kind, name: str) -> Factory[Any]:
         """Return the factory of a name.
@@ -56,9 +63,29 @@ class Plugins:
             message = (
                 f"there is no {kind} backend {name!r}; installed: {there}; by convention kvcore-{kind}-{name} gives it"
             )
-            for broken in self.broken:
-                message += f". The plugin {broken.name!r} ({broken.distribution}) could not be loaded: {broken.reason}"
-            raise PluginError(message) from None
+            raise PluginError(message + self._not_loaded()) from None
+
+    def authentication(self, name: str) -> Authentication:
+        """Return the way to authenticate of a name.
+
+        Raises:
+            PluginError: no plugin gives it; the message lists what there is, and which plugins are broken.
+        """
+        try:
+            return self.authentications[name]
+        except KeyError:
+            there = ", ".join(("none", "tokens", *sorted(self.authentications)))
+            message = (
+                f"auth.mode = {name!r}: there is no such way to authenticate; there is {there};"
+                f" by convention kvcore-auth-{name} gives it"
+            )
+            raise PluginError(message + self._not_loaded()) from None
+
+    def _not_loaded(self) -> str:
+        return "".join(
+            f". The plugin {broken.name!r} ({broken.distribution}) could not be loaded: {broken.reason}"
+            for broken in self.broken
+        )
 
     def given(self, hook: str) -> list[Any]:
         """Call a hook, and return what each plugin gives that gives anything.
@@ -98,14 +125,16 @@ def load_plugins(points: Iterable[EntryPoint] | None = None, *, extra: Iterable[
     return Plugins(manager, loaded, broken)
 
 
-def _by_name(kind: Kind, hook: Any) -> dict[str, Factory[Any]]:
-    found: dict[str, Factory[Any]] = {}
+def _by_name(what: str, hook: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    plugins: dict[str, str] = {}
     for implementation in hook.get_hookimpls():
-        for factory in _given(implementation) or ():
-            if factory.name in found:
-                rivals = f"{found[factory.name].backend.__module__} and {factory.backend.__module__}"
-                raise PluginError(f"two plugins give a {kind} backend {factory.name!r}: {rivals}; remove one of them")
-            found[factory.name] = factory
+        plugin = implementation.plugin_name
+        for given in _given(implementation) or ():
+            if given.name in found:
+                rivals = f"{plugins[given.name]!r} and {plugin!r}"
+                raise PluginError(f"two plugins give a {what} {given.name!r}: {rivals}; remove one of them")
+            found[given.name], plugins[given.name] = given, plugin
     return found
 
 

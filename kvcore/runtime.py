@@ -14,6 +14,8 @@ from typing import Any, Literal
 import msgspec
 
 from kvcore import __version__
+from kvcore.access import Authenticator
+from kvcore.authentication import open_authenticator, refuse_exposure
 from kvcore.backends import Cache, Kind, Limits, Queue, Store
 from kvcore.batching import Batcher
 from kvcore.clock import HybridClock, version_at
@@ -61,7 +63,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Instance:
-    """A running process of kvcore: its tiers, its health and its metrics."""
+    """A running process of kvcore: its tiers, its health, its metrics, and who knows the tokens; None: nobody is asked."""
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Instance:
         tag: str,
         tiers: dict[Kind, Tier[Any]],
         metrics: Metrics,
+        authenticator: Authenticator | None = None,
         version: str = __version__,
     ) -> None:
         self.resolved = resolved
@@ -77,6 +80,7 @@ class Instance:
         self.tag = tag
         self.tiers = tiers
         self.metrics = metrics
+        self.authenticator = authenticator
         self.version = version
         self.phase: Phase = "starting"
         # However many ask for the health at once, the tiers are pinged once.
@@ -124,9 +128,12 @@ class Node(Instance):
         tiers: dict[Kind, Tier[Any]],
         service: KeyValueService,
         metrics: Metrics,
+        authenticator: Authenticator | None = None,
         version: str = __version__,
     ) -> None:
-        super().__init__(resolved, tag=clock.tag, tiers=tiers, metrics=metrics, version=version)
+        super().__init__(
+            resolved, tag=clock.tag, tiers=tiers, metrics=metrics, authenticator=authenticator, version=version
+        )
         self.clock = clock
         self.service = service
 
@@ -143,8 +150,16 @@ class Node(Instance):
 class Drain(Instance):
     """A running worker, in a process of its own."""
 
-    def __init__(self, resolved: Resolved, *, worker: Worker, tiers: dict[Kind, Tier[Any]], metrics: Metrics) -> None:
-        super().__init__(resolved, tag=secrets.token_hex(4), tiers=tiers, metrics=metrics)
+    def __init__(
+        self,
+        resolved: Resolved,
+        *,
+        worker: Worker,
+        tiers: dict[Kind, Tier[Any]],
+        metrics: Metrics,
+        authenticator: Authenticator | None = None,
+    ) -> None:
+        super().__init__(resolved, tag=secrets.token_hex(4), tiers=tiers, metrics=metrics, authenticator=authenticator)
         self.worker = worker
 
     def can_do(self, up: Collection[Kind]) -> bool:
@@ -182,14 +197,17 @@ async def open_node(resolved: Resolved, plugins: Plugins, *, clock: HybridClock 
 
     Raises:
         PluginError: a plugin fails to give its observer.
-        SettingsError: a backend cannot work with its settings.
+        SettingsError: a backend cannot work with its settings, tokens are asked for and there are none, or the node would
+            let everybody in from other machines by oversight.
         UnavailableError: a backend cannot be opened now.
     """
+    refuse_exposure(resolved)
     settings = resolved.settings
     clock = clock or HybridClock(max_ahead_ms=int(settings.clock.max_ahead_s * 1000))
     metrics = Metrics()
     applied = _observers(plugins)
     async with AsyncExitStack() as stack:
+        authenticator = await _open_authenticator(stack, resolved, plugins, metrics)
         tiers = await _open_tiers(stack, resolved, plugins, metrics)
         cache, queue, store = tiers["cache"], tiers.get("queue"), tiers["store"]
         service = KeyValueService(
@@ -200,8 +218,7 @@ async def open_node(resolved: Resolved, plugins: Plugins, *, clock: HybridClock 
             worker = Worker(settings, cache=cache, queue=queue, store=store, metrics=metrics, applied=applied)
             await stack.enter_async_context(_running(worker.run, "worker"))
         await stack.enter_async_context(_running(partial(_purge, store, resolved, clock), "purge"))
-        node = Node(resolved, clock=clock, tiers=tiers, service=service, metrics=metrics, version=__version__)
-        yield node
+        yield Node(resolved, clock=clock, tiers=tiers, service=service, metrics=metrics, authenticator=authenticator)
 
 
 @asynccontextmanager
@@ -210,13 +227,14 @@ async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Dra
 
     Raises:
         PluginError: a plugin fails to give its observer.
-        SettingsError: there is no queue, or a backend cannot work with its settings.
+        SettingsError: there is no queue, a backend cannot work with its settings, or tokens are asked for and there are none.
         UnavailableError: a backend cannot be opened now.
     """
     if resolved.settings.queue.backend == NO_QUEUE:
         raise SettingsError(f"queue.backend = {NO_QUEUE!r}: without a queue there is nothing for a worker to do")
     async with AsyncExitStack() as stack:
         metrics = Metrics()
+        authenticator = await _open_authenticator(stack, resolved, plugins, metrics)
         tiers = await _open_tiers(stack, resolved, plugins, metrics)
         worker = Worker(
             resolved.settings,
@@ -226,7 +244,14 @@ async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Dra
             metrics=metrics,
             applied=_observers(plugins),
         )
-        yield Drain(resolved, worker=worker, tiers=tiers, metrics=metrics)
+        yield Drain(resolved, worker=worker, tiers=tiers, metrics=metrics, authenticator=authenticator)
+
+
+async def _open_authenticator(
+    stack: AsyncExitStack, resolved: Resolved, plugins: Plugins, metrics: Metrics
+) -> Authenticator | None:
+    opening = open_authenticator(resolved, plugins, failed=metrics.auth_file_errors.inc)
+    return await stack.enter_async_context(opening)
 
 
 async def _open_tiers(

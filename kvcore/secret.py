@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-__all__ = ("HIDDEN", "Secret")
+import msgspec
+
+__all__ = ("HIDDEN", "Secret", "as_secret")
 
 HIDDEN: Final = "******"
 
@@ -39,3 +41,10 @@ class Secret:
 
     def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("a secret is not written down")
+
+
+def as_secret(type_: type, value: Any) -> Any:
+    """Make a secret of a text: the `dec_hook` for msgspec, which does not know the type."""
+    if type_ is Secret and isinstance(value, str | Secret):
+        return value if isinstance(value, Secret) else Secret(value)
+    raise msgspec.ValidationError("Expected `str`")

@@ -26,6 +26,6 @@ kvctl version
 kvctl plugins
 kvctl config check --profile memory
 kvctl config check --profile embedded
-kvctl config check --profile production --set 'cache.redis.url=redis://127.0.0.1:6379'
+kvctl config check --profile production --set 'cache.redis.url=redis://127.0.0.1:6379' --set auth.mode=none
 python "$here/scripts/smoke.py"
 python -m pytest -c "$here/pyproject.toml" --rootdir "$place" tests
