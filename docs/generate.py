@@ -1,4 +1,4 @@
-"""Writes the pages of the documentation that are made from the code: commands, settings, problems and metrics.
+"""Writes the pages of the documentation that are made from the code: the API, commands, settings, problems and metrics.
 
 python docs/generate.py            write them
 python docs/generate.py --check    only compare; exit 1 and name the pages that differ
@@ -6,12 +6,15 @@ python docs/generate.py --check    only compare; exit 1 and name the pages that 
 
 from __future__ import annotations
 
+import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
+import httpx
 import msgspec
 from prometheus_client import Metric
 from typer.main import get_command
@@ -19,10 +22,12 @@ from typer.testing import CliRunner
 
 from kvcore.cli._app import app
 from kvcore.cli._toml import literal
-from kvcore.config import Setting, describe
+from kvcore.config import Setting, describe, resolve
+from kvcore.http.app import build_app
 from kvcore.http.problems import PROBLEMS
 from kvcore.metrics import Metrics
 from kvcore.plugins import load_plugins
+from kvcore.runtime import open_node
 from kvcore.secret import Secret
 
 FOLDER: Final = Path(__file__).parent
@@ -35,9 +40,10 @@ CLI_HEAD: Final = """\
 `kvctl` runs nodes and workers, reads and writes keys of a running node, and explains plugins and settings.
 
 * Results go to standard output, everything else to standard error.
-* `--json` prints the result as one JSON document. It is there on every command that has a result, so not on `serve` and
-  `worker`, which run until they are stopped.
-* Commands that ask a node take its URL from `--url` or from `KVCORE_URL`.
+* `--json` prints the result as one JSON document, and `list` one for each key. It is there on every command that has a result, so not on
+  `serve` and `worker`, which run until they are stopped; the results of `batch` always are JSON.
+* Commands that ask a node take its URL from `--url` or from `KVCORE_URL`, and the token for it from `--token-file` or from `KVCORE_TOKEN`:
+  an argument could be read by every user of the machine. They ask again, for some seconds, when a node refuses for the moment.
 * Output holds no colours; `NO_COLOR` has nothing to switch off.
 
 | exit code | meaning |
@@ -86,6 +92,16 @@ Every error answer is a document of RFC 9457 (`application/problem+json`):
 
 `type` is stable: branch by it. `detail` is for people, and says what to do. Answers 503 carry `Retry-After` in seconds and, as `outcome`,
 what became of the request.
+
+"""
+
+API_HEAD: Final = """\
+# The API, operation by operation
+
+<!-- Made by docs/generate.py from the OpenAPI description: change that. -->
+
+What each operation takes and gives. [The HTTP API](http-api.md) says what it means. A node shows this at `/docs`, to be
+tried out, and as OpenAPI 3.1 at `/docs/openapi.json`. Every answer has `X-Request-Id` too.
 
 """
 
@@ -147,6 +163,109 @@ def metrics_page() -> str:
     return f"{METRICS_HEAD}| metric | kind | meaning |\n| --- | --- | --- |\n{rows}\n"
 
 
+def api_page() -> str:
+    """Return the page about the API: every operation, as OpenAPI describes it."""
+    schema = _openapi()
+    sections = []
+    for tag in schema["tags"]:
+        sections.append(f"## {tag['name'].capitalize()}\n\n{tag['description']}\n")
+        sections += [
+            _operation(method, path, operation)
+            for path, operations in schema["paths"].items()
+            for method, operation in operations.items()
+            if tag["name"] in operation["tags"]
+        ]
+    forms = [_form(name, form) for name, form in schema["components"]["schemas"].items()]
+    return API_HEAD + "\n".join([*sections, "## Forms\n", *forms])
+
+
+def _openapi() -> dict[str, Any]:
+    """Return the description that a node gives of its API."""
+
+    async def described() -> dict[str, Any]:
+        plugins = load_plugins()
+        async with open_node(resolve(plugins, environment={}, flags={"profile": "memory"}), plugins) as node:
+            transport = httpx.ASGITransport(app=build_app(node, plugins))  # type: ignore[arg-type]  # Litestar's types of the messages are narrower
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                schema: dict[str, Any] = (await client.get("/docs/openapi.json")).json()
+                return schema
+
+    return asyncio.run(described())
+
+
+def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+    parts = [f"### `{method.upper()} {path}`\n\n{operation['summary']}: `{operation['operationId']}`.\n"]
+    if "description" in operation:
+        parts.append(operation["description"] + "\n")
+    if operation.get("parameters"):
+        rows = "\n".join(_parameter(parameter) for parameter in operation["parameters"])
+        parts.append(f"| parameter | in | type | meaning |\n| --- | --- | --- | --- |\n{rows}\n")
+    for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+        parts.append(f"Body: {_content(media_type, content)}\n")
+    rows = "\n".join(_response(status, answer) for status, answer in sorted(operation["responses"].items()))
+    parts.append(f"| status | meaning | body | header fields |\n| --- | --- | --- | --- |\n{rows}\n")
+    return "\n".join(parts)
+
+
+def _parameter(parameter: dict[str, Any]) -> str:
+    name = f"`{parameter['name']}`" + (", required" if parameter["required"] else "")
+    return _cells(name, parameter["in"], schema_text(parameter["schema"]), parameter.get("description", ""))
+
+
+def _response(status: str, answer: dict[str, Any]) -> str:
+    problems = answer.get("content", {}).get("application/problem+json", {}).get("examples", ())
+    meanings = [] if problems else [answer["description"]]
+    meanings += [f"[`/problems/{name}`](problems.md)" for name in problems]
+    bodies = [_content(*content) for content in answer.get("content", {}).items() if "example" in content[1]]
+    if not problems and not bodies:
+        bodies = [f"`{media_type}`" for media_type in answer.get("content", ())]
+    headers = ", ".join(f"`{name}`" for name in answer["headers"] if name != "X-Request-Id")
+    return _cells(status, ", ".join(meanings), ", ".join(bodies), headers)
+
+
+def _content(media_type: str, content: dict[str, Any]) -> str:
+    example = content.get("example")
+    shown = example if isinstance(example, str) else json.dumps(example)
+    return f"`{media_type}` {schema_text(content['schema'])}, such as `{shown}`".replace(" any,", ",")
+
+
+def _form(name: str, form: dict[str, Any]) -> str:
+    head = f"### {name}\n\n{form.get('description', '')}\n"
+    if "properties" not in form:
+        return f"{head}\n{schema_text(form)}\n"
+    required = form.get("required", ())
+    rows = "\n".join(
+        _cells(
+            f"`{member}`" + (", required" * (member in required)), schema_text(schema), schema.get("description", "")
+        )
+        for member, schema in form["properties"].items()
+    )
+    return f"{head}\n| member | type | meaning |\n| --- | --- | --- |\n{rows}\n"
+
+
+def schema_text(schema: dict[str, Any]) -> str:
+    """Return what a JSON schema takes, in words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    for kind in ("anyOf", "oneOf"):
+        if kind in schema:
+            return " or ".join(schema_text(option) for option in schema[kind])
+    if "const" in schema or "enum" in schema:
+        return " or ".join(f"`{json.dumps(option)}`" for option in schema.get("enum", [schema.get("const")]))
+    name = schema.get("type", "any")
+    if name == "array":
+        return f"list of {schema_text(schema['items'])}"
+    bounds = [f"{sign} {schema[word]}" for sign, word in (("≥", "minimum"), ("≤", "maximum")) if word in schema]
+    if "pattern" in schema:
+        bounds.append(f"`{schema['pattern']}`")
+    return ", ".join([name, *bounds])
+
+
+def _cells(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
+
+
 def _exposed(family: Metric) -> str:
     return f"{family.name}_total" if family.type == "counter" else family.name
 
@@ -173,6 +292,8 @@ def type_text(type_: Any) -> str:
                     if limit is not None
                 ]
         type_ = type_.__origin__
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        return "tables"
     words = {bool: "true or false", int: "integer", float: "number", str: "text", Secret: "secret text"}
     if type_ in words:
         name = words[type_]
@@ -185,6 +306,7 @@ def type_text(type_: Any) -> str:
 
 
 PAGES: Final = {
+    "api.md": api_page,
     "cli.md": cli_page,
     "settings.md": settings_page,
     "problems.md": problems_page,

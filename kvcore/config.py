@@ -14,6 +14,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
+from ipaddress import ip_network
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
@@ -22,14 +23,18 @@ import msgspec
 from msgspec import Meta
 
 from kvcore.backends import MAX_KEY_BYTES, Ability, Kind
-from kvcore.errors import SettingsError
+from kvcore.errors import PluginError, SettingsError
 from kvcore.plugins import KINDS, Plugins
-from kvcore.secret import HIDDEN, Secret
+from kvcore.secret import HIDDEN, Secret, as_secret
+from kvcore.tokens import Token
 
 __all__ = (
     "CONFIG_VARIABLE",
     "NO_QUEUE",
+    "OPEN",
+    "OWN_TOKENS",
     "PROFILES",
+    "AuthSettings",
     "CacheSettings",
     "ClockSettings",
     "HttpSettings",
@@ -48,17 +53,25 @@ __all__ = (
 PREFIX: Final = "KVCORE_"
 CONFIG_VARIABLE: Final = "KVCORE_CONFIG"
 URL_VARIABLE: Final = "KVCORE_URL"
-"""Not a setting of a node: where `kvctl` finds one."""
+TOKEN_VARIABLE: Final = "KVCORE_TOKEN"  # noqa: S105 - the name of a variable, not a token
+"""Not settings of a node: where a client finds one, and the token that it sends."""
 DEFAULT_FILE: Final = "kvcore.toml"
 DEFAULT_PROFILE: Final = "embedded"
 PROFILES: Final = ("memory", "embedded", "production")
 NO_QUEUE: Final = "none"
+OPEN: Final = "none"
+"""`auth.mode` of a node that asks nobody for a token."""
+OWN_TOKENS: Final = "tokens"
+"""`auth.mode` of a node that asks for tokens of kvcore's own."""
 _FILE: Final = "_file"
 
 _LONGEST_S: Final = 100 * 366 * 86_400.0
 """A hundred years. What is longer, infinity above all, overflows where times are counted in whole milliseconds."""
 Seconds = Annotated[float, Meta(gt=0, le=_LONGEST_S)]
 Count = Annotated[int, Meta(ge=1)]
+Patience = Annotated[float, Meta(ge=1, le=_LONGEST_S)]
+"""Seconds that a client may take. They are looked at once a second."""
+Rate = Annotated[float, Meta(gt=0, le=1e6)]
 
 
 class ClockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -91,6 +104,14 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             description="Largest value, in bytes. The store's own limit applies where it is lower.",
         ),
     ] = 1 << 20
+    batch_operations: Annotated[Count, Meta(description="Most operations of one batch.")] = 1000
+    batch_bytes: Annotated[Count, Meta(description="Largest body of one batch, in bytes.")] = 8 << 20
+    page_bytes: Annotated[
+        Count,
+        Meta(
+            description="About the most bytes of values in one page of a listing, or read by one batch, unless one alone is larger."
+        ),
+    ] = 8 << 20
     write_deadline_s: Annotated[
         Seconds, Meta(description="After this time a write that has no answer yet is answered 503, outcome unknown.")
     ] = 2.0
@@ -100,6 +121,36 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             description="After this time a read that has no answer yet, and does not wait for a version, is answered 503."
         ),
     ] = 2.0
+    token_rate_per_s: Annotated[
+        Rate | None,
+        Meta(description="Requests per second that each token may send; more are answered 429. Not set: any number."),
+    ] = None
+    token_burst: Annotated[
+        Count | None,
+        Meta(description="How many it may send at once after a pause. Not set: what a second allows, at least 1."),
+    ] = None
+    address_rate_per_s: Annotated[
+        Rate | None,
+        Meta(
+            description="Requests per second that each address may send, an IPv6 network of 64 bits being one; more are answered"
+            " 429. Not set: any number."
+        ),
+    ] = None
+    address_burst: Annotated[
+        Count | None,
+        Meta(description="How many it may send at once after a pause. Not set: what a second allows, at least 1."),
+    ] = None
+    concurrent_requests: Annotated[Count, Meta(description="Requests served at once; more are answered 503.")] = 1000
+    connections: Annotated[
+        Count, Meta(description="Connections open at once; one more is answered 503 and closed.")
+    ] = 4096
+    buffered_bytes: Annotated[
+        Count,
+        Meta(
+            description="About the most bytes of bodies that are being received, and of answers that clients have not taken yet, all"
+            " connections together; what comes then is answered 503, unless one body alone is larger."
+        ),
+    ] = 256 << 20
 
 
 class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -107,6 +158,43 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8000
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names by which the node may be asked while it lets everybody in because no tokens are configured, besides"
+            " `localhost` and addresses: so no web page can reach it under a name of its own."
+        ),
+    ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses and networks of proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`."
+            " The client's address is the last one in it that is not one of these."
+        ),
+    ] = ()
+    head_timeout_s: Annotated[
+        Patience, Meta(description="How long the head of a request may take from its first byte; then 408.")
+    ] = 10.0
+    body_timeout_s: Annotated[
+        Patience,
+        Meta(description="How long a body may come more slowly than `http.min_bytes_per_s`, or not at all; then 408."),
+    ] = 10.0
+    send_timeout_s: Annotated[
+        Patience,
+        Meta(
+            description="How long a client may take an answer more slowly than `http.min_bytes_per_s`, or not at all;"
+            " then its connection is closed."
+        ),
+    ] = 30.0
+    min_bytes_per_s: Annotated[
+        Count, Meta(description="Bytes per second at which a body or an answer may go on for as long as it is.")
+    ] = 1024
+    keep_alive_s: Annotated[
+        Patience,
+        Meta(
+            description="How long a connection without a request stays open. Longer than load balancers keep theirs, commonly 60 s."
+        ),
+    ] = 75.0
     drain_s: Annotated[
         float,
         Meta(
@@ -120,6 +208,39 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ] = 10.0
 
 
+class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who is let in. A way to authenticate that a plugin gives has its settings in a table of its own, `[auth.<name>]`."""
+
+    mode: Annotated[
+        str | None,
+        Meta(
+            description="`tokens`: ask for kvcore's own tokens. `none`: let everybody do everything. Or the name of a way that a plugin"
+            " gives. Not set: ask for tokens where any are configured; else let everybody who is on this machine in, and listen there only."
+        ),
+    ] = None
+    tokens: Annotated[
+        tuple[Token, ...],
+        Meta(
+            description="Tokens, as `kvctl token create` prints them: tables with name, sha256, scopes, prefixes and expires."
+        ),
+    ] = ()
+    file: Annotated[
+        str | None,
+        Meta(
+            description="File of more of them, as `[[tokens]]`, which `kvctl token` writes; read again within a second when it has changed."
+        ),
+    ] = None
+    open_health: Annotated[
+        bool,
+        Meta(description="Answer /health without a token. /health/live and /health/ready never ask for one."),
+    ] = True
+    open_metrics: Annotated[bool, Meta(description="Answer /metrics without a token.")] = True
+    open_docs: Annotated[bool, Meta(description="Show /docs, with the description of the API, without a token.")] = True
+    open_console: Annotated[
+        bool, Meta(description="Show the page at / without a token; what it reads of a node needs one all the same.")
+    ] = True
+
+
 class TierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is common to the three tiers."""
 
@@ -130,7 +251,7 @@ class TierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         Seconds, Meta(description="How long an open circuit breaker waits before it lets one call try again.")
     ] = 0.5
     in_flight: Annotated[Count, Meta(description="Bulk calls of one operation under way at once.")] = 2
-    batch: Annotated[Count, Meta(description="Most items in one bulk call.")] = 256
+    batch: Annotated[Count, Meta(description="Most items in one bulk call.")] = 1000
     batch_bytes: Annotated[
         Count, Meta(description="About the most bytes in one bulk call, unless one item alone is larger.")
     ] = 1 << 20
@@ -207,6 +328,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     clock: ClockSettings = ClockSettings()
     limits: LimitSettings = LimitSettings()
     http: HttpSettings = HttpSettings()
+    auth: AuthSettings = AuthSettings()
     cache: CacheSettings
     queue: QueueSettings
     store: StoreSettings
@@ -234,18 +356,25 @@ class Value(msgspec.Struct, frozen=True):
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """Settings that were checked, the chosen backends' own settings by kind, and where each value came from."""
+    """Settings that were checked, the chosen backends' own settings by kind, and where each value came from.
+
+    `authentication` is what the chosen way to authenticate has of settings; None: no plugin's is chosen.
+    """
 
     settings: Settings
     backends: dict[Kind, msgspec.Struct]
     sources: dict[str, str]
+    authentication: msgspec.Struct | None = None
 
     def flat(self) -> dict[str, Any]:
         """Return every setting in force by its path, those of the chosen backends included; secrets are hidden."""
-        found = dict(_leaves((), msgspec.to_builtins(self.settings)))
-        for kind, own in self.backends.items():
-            visible = msgspec.to_builtins(own, enc_hook=_hidden)
-            found |= dict(_leaves((kind, getattr(self.settings, kind).backend), visible))
+        tables: dict[Where, msgspec.Struct] = {(): self.settings}
+        if self.authentication is not None:
+            tables["auth", str(self.settings.auth.mode)] = self.authentication
+        tables |= {(kind, getattr(self.settings, kind).backend): own for kind, own in self.backends.items()}
+        found: dict[Where, Any] = {}
+        for path, table in tables.items():
+            found |= _leaves(path, msgspec.to_builtins(table, enc_hook=_hidden))
         return {".".join(path): value for path, value in found.items()}
 
 
@@ -289,6 +418,7 @@ def resolve(
             _put(tree, path, checked)
         sources[".".join(path)] = source
     resolved = _build(plugins, tree, sources)
+    _check_networks(resolved)
     _refuse_combinations(plugins, resolved)
     return resolved
 
@@ -316,6 +446,12 @@ def _schema(plugins: Plugins) -> dict[str, Any]:
     for kind in KINDS:
         for name, factory in sorted(plugins.factories[kind].items()):
             tree[kind][name] = _table(factory.settings)
+    for name, authentication in sorted(plugins.authentications.items()):
+        if name in tree["auth"] or name in (OPEN, OWN_TOKENS):
+            raise PluginError(
+                f"a plugin gives a way to authenticate {name!r}, which means something else in auth; remove it"
+            )
+        tree["auth"][name] = _table(authentication.settings)
     return tree
 
 
@@ -379,10 +515,10 @@ def _checked(schema: dict[str, Any], path: Where, value: Value) -> Any:
             and value.raw[:1] in ("[", "{")
         ):
             # A setting that may be a text can begin with any character: an IPv6 address, say.
-            return msgspec.json.decode(value.raw, type=node.type)
-        return msgspec.convert(value.raw, node.type, strict=not value.text, dec_hook=_wrapped)
+            return msgspec.json.decode(value.raw, type=node.type, dec_hook=as_secret)
+        return msgspec.convert(value.raw, node.type, strict=not value.text, dec_hook=as_secret)
     except msgspec.MsgspecError as error:
-        shown = HIDDEN if _may_be(Secret, node.type) else repr(value.raw)
+        shown = HIDDEN if _may_hide(node.type) else repr(value.raw)
         hint = """; a list is written as JSON: '["a", "b"]'""" if "`array`" in str(error) and value.text else ""
         raise SettingsError(f"{dotted}: {error}; got {shown} (from {value.source}){hint}") from None
 
@@ -392,11 +528,11 @@ def _may_be(wanted: type, type_: Any) -> bool:
     return type_ is wanted or any(_may_be(wanted, option) for option in options)
 
 
-def _wrapped(type_: type, value: Any) -> Any:
-    """Make a secret of a text, for msgspec, which does not know the type."""
-    if type_ is Secret and isinstance(value, str | Secret):
-        return value if isinstance(value, Secret) else Secret(value)
-    raise msgspec.ValidationError("Expected `str`")
+def _may_hide(type_: Any) -> bool:
+    """Tell whether there may be a secret in a value: one by itself, or one in a table."""
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct | Secret):
+        return True
+    return any(map(_may_hide, get_args(type_)))
 
 
 def _hidden(value: Any) -> str:
@@ -459,7 +595,7 @@ def _environment_values(environment: Mapping[str, str]) -> dict[Where, Value]:
     return {
         tuple(name.removeprefix(PREFIX).lower().split("__")): Value(text, f"environment variable {name}", text=True)
         for name, text in environment.items()
-        if name.startswith(PREFIX) and name not in (CONFIG_VARIABLE, URL_VARIABLE)
+        if name.startswith(PREFIX) and name not in (CONFIG_VARIABLE, URL_VARIABLE, TOKEN_VARIABLE)
     }
 
 
@@ -485,16 +621,42 @@ def _build(plugins: Plugins, tree: dict[str, Any], sources: dict[str, str]) -> R
             continue
         factory = plugins.choose(kind, name)
         try:
-            backends[kind] = msgspec.convert(table.get(name, {}), factory.settings, dec_hook=_wrapped)
+            backends[kind] = msgspec.convert(table.get(name, {}), factory.settings, dec_hook=as_secret)
         except msgspec.ValidationError as error:
             raise SettingsError(f"{kind}.{name}: {error}; set it, the backend cannot do without") from None
+    authentication = _authentication(plugins, tree.get("auth", {}))
     core = {
         name: {inner: value for inner, value in table.items() if not isinstance(value, dict)}
         if isinstance(table, dict)
         else table
         for name, table in tree.items()
     }
-    return Resolved(msgspec.convert(core, Settings), backends, sources)
+    return Resolved(msgspec.convert(core, Settings, dec_hook=as_secret), backends, sources, authentication)
+
+
+def _authentication(plugins: Plugins, table: dict[str, Any]) -> msgspec.Struct | None:
+    """Return the settings of the way to authenticate that a plugin gives, where one is chosen."""
+    mode = table.get("mode")
+    if mode in (None, OPEN, OWN_TOKENS):
+        return None
+    if table.get("tokens") or table.get("file"):
+        raise SettingsError(f"auth.mode = {mode!r}: auth.tokens and auth.file would not be asked; remove them")
+    try:
+        settings: msgspec.Struct = msgspec.convert(
+            table.get(mode, {}), plugins.authentication(mode).settings, dec_hook=as_secret
+        )
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"auth.{mode}: {error}; set it, nobody can be told from another without") from None
+    return settings
+
+
+def _check_networks(resolved: Resolved) -> None:
+    for text in resolved.settings.http.trusted_proxies:
+        try:
+            ip_network(text)
+        except ValueError as error:
+            source = resolved.sources.get("http.trusted_proxies", "default")
+            raise SettingsError(f"http.trusted_proxies: {error}; give addresses and networks (from {source})") from None
 
 
 def _refuse_combinations(plugins: Plugins, resolved: Resolved) -> None:

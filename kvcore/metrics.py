@@ -6,6 +6,7 @@ import collections
 import math
 import time
 from collections.abc import Callable, Iterable
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.gc_collector import GCCollector
@@ -17,7 +18,20 @@ from kvcore.clock import version_ms
 from kvcore.model import Outcome, Version
 from kvcore.tiers import BreakerState, Tier
 
-__all__ = ("Metrics",)
+__all__ = ("Limit", "Metrics")
+
+Limit = Literal[
+    "address-rate",
+    "token-rate",
+    "concurrent-requests",
+    "connections",
+    "buffered-bytes",
+    "head-size",
+    "head-timeout",
+    "body-timeout",
+    "send-timeout",
+]
+"""What requests are refused and connections are cut off by, besides the sizes that an answer of their own tells of."""
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _LAG_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
@@ -41,6 +55,31 @@ class Metrics:
         )
         self.in_progress = Gauge(
             "kvcore_http_requests_in_progress", "Requests that are being served.", registry=self.registry
+        )
+        self.connections = Gauge("kvcore_http_connections", "Connections that are open.", registry=self.registry)
+        self.buffered = Gauge(
+            "kvcore_http_buffered_bytes",
+            "Bytes of bodies that are being received, and of answers that clients have not taken yet.",
+            registry=self.registry,
+        )
+        self._limited = Counter(
+            "kvcore_http_limited",
+            "Requests refused and connections cut off, by limit: see docs/limits.md.",
+            ("limit",),
+            registry=self.registry,
+        )
+        for limit in get_args(Limit):
+            self._limited.labels(limit)  # so that it is there before it happens
+        self.auth_file_errors = Counter(
+            "kvcore_auth_file_errors",
+            "Changes of auth.file after which it could not be read or understood; the tokens that it listed before stay in force.",
+            registry=self.registry,
+        )
+        self.batch_operations = Counter(
+            "kvcore_batch_operations",
+            "Operations of batches, by kind and by the status of their results: a batch as a whole is answered 200.",
+            ("operation", "status"),
+            registry=self.registry,
         )
         reads = Counter(
             "kvcore_cache_reads",
@@ -111,6 +150,10 @@ class Metrics:
     def describe(self) -> list[Metric]:
         """Return all metrics by name, those that count nothing yet included."""
         return sorted(self.registry.collect(), key=lambda family: family.name)
+
+    def limited(self, limit: Limit) -> None:
+        """Count a request that was refused, or a connection that was cut off."""
+        self._limited.labels(limit).inc()
 
     def count(self, outcomes: Iterable[Outcome]) -> None:
         """Count what became of mutations."""

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from litestar.types import Receive, Scope, Send
 
 __all__ = ("Answer", "Headers")
 
 Headers = list[tuple[bytes, bytes]]
+_WITHOUT_LENGTH: Final = (204, 304)
 
 
 class Answer:
-    """Status, header fields and body. Litestar sends it as it is, without building a response from it first."""
+    """Status, header fields and body. Litestar sends it as it is, without building a response from it first.
+
+    `body` is None where there is none, which is not the same as an empty one. `headers` becomes part of the answer.
+    """
 
     __slots__ = ("body", "headers", "status")
 
     def __init__(
-        self, status: int, body: bytes = b"", *, media_type: bytes = b"application/json", headers: Headers | None = None
+        self,
+        status: int,
+        body: bytes | None = None,
+        *,
+        media_type: bytes = b"application/json",
+        headers: Headers | None = None,
     ) -> None:
         self.status = status
-        self.body = body
+        self.body = body or b""
         self.headers = headers or []
-        if body:
+        if body is not None:
             self.headers += ((b"content-type", media_type), (b"content-length", b"%d" % len(body)))
-        elif status != 304:
+        elif status not in _WITHOUT_LENGTH:
             self.headers.append((b"content-length", b"0"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from litestar import Request, get
@@ -10,17 +10,36 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from kvcore import __version__
 from kvcore.http.answers import Answer
-from kvcore.http.openapi import JsonAnswer, described
+from kvcore.http.openapi import DescribedAnswer, described
 from kvcore.http.problems import problem
 from kvcore.http.requests import NoQuery, read_query
-from kvcore.runtime import Instance
+from kvcore.runtime import Health, Instance
 
 __all__ = ("health_handlers",)
 
 AnyRequest = Request[Any, Any, Any]
 _RETRY: Final = [(b"retry-after", b"1")]
 _NO_STORE: Final = (b"cache-control", b"no-store")
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """The process wants requests."""
+
+    status: Literal["ready"]
+
+
+def _example(status: str, tier: str) -> dict[str, Any]:
+    store = {"status": tier, "backend": "sqlite", "breaker": "closed", "ping_ms": 0.1}
+    told = {"status": status, "components": {"store": store}, "version": __version__}
+    return told | {"node": "b3d0e9b2", "profile": "embedded"}
 
 
 def health_handlers(instance: Instance) -> list[HTTPRouteHandler]:
@@ -31,10 +50,19 @@ def health_handlers(instance: Instance) -> list[HTTPRouteHandler]:
         operation_class=described(
             query=NoQuery,
             answers={
-                200: JsonAnswer("Healthy, or degraded: some tier is down and the others go on.", {"status": "healthy"}),
-                503: JsonAnswer("Unhealthy: nothing but what is cached can be served.", {"status": "unhealthy"}),
+                200: DescribedAnswer(
+                    "Healthy, or degraded: some tier is down and the others go on.",
+                    _example("healthy", "up"),
+                    Health,
+                    headers=("Cache-Control",),
+                ),
+                503: DescribedAnswer(
+                    "Unhealthy: nothing but what is cached can be served.",
+                    _example("unhealthy", "down"),
+                    Health,
+                    headers=("Cache-Control",),
+                ),
             },
-            problems=("invalid-request",),
         ),
         operation_id="getHealth",
         summary="The node and its tiers",
@@ -50,8 +78,12 @@ def health_handlers(instance: Instance) -> list[HTTPRouteHandler]:
         "/health/live",
         operation_class=described(
             query=NoQuery,
-            answers={200: JsonAnswer("The process answers; no tier is asked.", {"status": "alive"})},
-            problems=("invalid-request",),
+            answers={
+                200: DescribedAnswer(
+                    "The process answers; no tier is asked.", {"status": "alive"}, Alive, headers=("Cache-Control",)
+                )
+            },
+            is_open=True,
         ),
         operation_id="getLiveness",
         summary="Whether the process answers",
@@ -65,8 +97,11 @@ def health_handlers(instance: Instance) -> list[HTTPRouteHandler]:
         "/health/ready",
         operation_class=described(
             query=NoQuery,
-            answers={200: JsonAnswer("Send requests here.", {"status": "ready"})},
-            problems=("invalid-request", "draining"),
+            answers={
+                200: DescribedAnswer("Send requests here.", {"status": "ready"}, Ready, headers=("Cache-Control",))
+            },
+            problems=("draining",),
+            is_open=True,
         ),
         operation_id="getReadiness",
         summary="Whether to send requests here",
@@ -78,7 +113,18 @@ def health_handlers(instance: Instance) -> list[HTTPRouteHandler]:
             return problem("draining", f"this process is {instance.phase}", [*_RETRY, _NO_STORE])
         return Answer(200, b'{"status":"ready"}', headers=[_NO_STORE])
 
-    @get("/metrics", include_in_schema=False)
+    @get(
+        "/metrics",
+        operation_class=described(
+            query=NoQuery,
+            answers={
+                200: DescribedAnswer("Prometheus' text format.", media_type="text/plain", headers=("Cache-Control",))
+            },
+        ),
+        operation_id="getMetrics",
+        summary="The node in numbers",
+        tags=["operations"],
+    )
     async def metrics(request: AnyRequest) -> ASGIApp:
         read_query(request.scope["query_string"], NoQuery)
         body = generate_latest(instance.metrics.registry)

@@ -1,77 +1,180 @@
 """The OpenAPI description of handlers that read their requests themselves.
 
-A handler names the forms that it reads (`kvcore.http.requests`) and the answers and problems that it gives; the
-description is made from those, so that what is documented is what is checked.
+A handler names the forms that it reads and answers with (msgspec Structs) and the problems that it gives; the description is
+made from those, so that what is documented is what is checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
-from litestar.openapi.spec import Operation
+from litestar.openapi.spec import Components, Operation, SecurityScheme
 
 from kvcore.http.problems import PROBLEMS, ProblemType
 
-__all__ = ("JsonAnswer", "described")
+__all__ = ("BEARER", "EXAMPLE_VERSION", "DescribedAnswer", "Problem", "components", "described", "reference")
 
-_HEADERS: Final = {
-    "If-Match": "An ETag: write only if the key has this version. `*`: only if the key exists.",
-    "If-None-Match": "Write: `*`, only if the key does not exist. Read: an ETag, answered with 304 if the key still has it.",
-    "Cache-Control": "`no-cache`: read the store, not the cache.",
+Schema = dict[str, Any]
+
+EXAMPLE_VERSION: Final = "019ab3f2c4d80000a1b2c3d4"
+BEARER: Final = "bearer"
+_SCHEMAS: Final = "#/components/schemas/"
+_ETAG: Final[Schema] = {"type": "string", "pattern": '^"[0-9a-f]{24}"$', "examples": [f'"{EXAMPLE_VERSION}"']}
+
+
+def _field(description: str, *, required: bool = False, **schema: Any) -> Schema:
+    return {"description": description, "required": required, "schema": {"type": "string"} | schema}
+
+
+_REQUEST_HEADERS: Final = {
+    "If-Match": _field(
+        "An ETag: write only if the key has this version. `*`: only if the key exists. Not together with `If-None-Match`.",
+        anyOf=[{"const": "*"}, {"pattern": '^"(?!0{24})[0-9a-f]{24}"$'}],
+        examples=["*"],
+    ),
+    "If-None-Match": _field("`*`: write only if the key does not exist.", enum=["*"]),
+    "If-None-Match of a read": _field(
+        "An ETag, or several: answered with 304 if the key still has one of these versions.", examples=["*"]
+    ),
+    "Idempotency-Key": _field(
+        "1 to 255 visible ASCII characters, with a condition only: the same request with the same key again gets the first answer.",
+        pattern=r"^[!#-~]{1,255}$",
+    ),
+    "Cache-Control": _field("`no-cache`: read the store, not the cache.", examples=["no-cache"]),
 }
 _ANSWER_HEADERS: Final = {
-    "ETag": {"description": "The key's version, in quotes.", "schema": {"type": "string"}},
-    "X-Request-Id": {"description": "The request's id, as sent or made here.", "schema": {"type": "string"}},
+    "Allow": _field("The methods of this path.", required=True),
+    "Cache-Control": _field("`no-cache`: ask again before using a kept answer.", required=True),
+    "Cache-Status": _field(
+        "Where the answer came from (RFC 9211).", required=True, pattern="^kvcore; (hit|fwd=[a-z]+)$"
+    ),
+    "Content-Security-Policy": _field("A browser runs nothing of what is shown.", required=True),
+    "ETag": _field("The version that the key has, in quotes.", required=True, **_ETAG),
+    "ETag, if any": _field("The version that the key has, in quotes, where it exists.", **_ETAG),
+    "Expires-At": _field("When the key ends, where it has a time to live (RFC 3339).", format="date-time"),
+    "Last-Modified": _field("When the version was written.", required=True),
+    "Retry-After": _field("Seconds to wait before sending the same again.", required=True, type="integer", minimum=1),
+    "WWW-Authenticate": _field("How to show a token.", required=True),
+    "X-Content-Type-Options": _field("`nosniff`: a browser does not guess a type.", required=True),
+    "X-Request-Id": _field("The request's id, as sent or made here.", required=True),
 }
-_PROBLEM: Final = {
-    "type": "object",
-    "properties": {
-        "type": {"type": "string", "format": "uri-reference"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-    },
-    "required": ["type", "title", "status", "detail"],
+_HEADERS_OF_PROBLEMS: Final = {
+    "condition-failed": ("ETag, if any",),
+    "unauthenticated": ("WWW-Authenticate",),
 }
+_ANYWHERE: Final = ("invalid-request", "request-timeout", "unknown-host", "rate-limited", "overloaded", "internal")
+_CLOSED: Final = ("unauthenticated", "forbidden")
 
 
-class JsonAnswer(msgspec.Struct, frozen=True):
-    """What an answer means, and an example of its body; None: no body."""
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong and what to do (RFC 9457): branch by `type`, see docs/problems.md."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    outcome: str | msgspec.UnsetType = msgspec.UNSET
+    limit_bytes: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class DescribedAnswer(msgspec.Struct, frozen=True):
+    """An answer: what it means, its body (a `form` in JSON, or anything of a `media_type`; None: none), its header fields.
+
+    `links` names operations that can follow, with their parameters as runtime expressions.
+    """
 
     meaning: str
-    example: Any
+    example: Any = None
+    form: type[msgspec.Struct] | None = None
+    media_type: str | None = None
+    headers: tuple[str, ...] = ()
+    links: Mapping[str, Mapping[str, str]] = {}
+
+
+def reference(form: type[msgspec.Struct]) -> Schema:
+    """Return the schema that refers to a form's, which `components` has to be given."""
+    return {"$ref": _SCHEMAS + form.__name__}
 
 
 def described(
     *,
     query: type[msgspec.Struct],
-    answers: Mapping[int, JsonAnswer],
-    body: type[msgspec.Struct] | None = None,
-    headers: Sequence[str] = (),
+    answers: Mapping[int, DescribedAnswer],
     problems: Sequence[str] = (),
+    path: Mapping[str, Schema] | None = None,
+    headers: Sequence[str] = (),
+    body: type[msgspec.Struct] | None = None,
+    example: Any = None,
+    media_type: str = "application/json",
+    referred: Sequence[type[msgspec.Struct]] = (),
+    rules: Mapping[str, Schema] | None = None,
+    is_open: bool = False,
 ) -> type[Operation]:
-    """Return the operation class for a handler that reads these forms and gives these answers."""
-    parts: dict[str, Any] = {
-        "parameters": [*_query_parameters(query), *map(_header_parameter, headers)],
-        "responses": {str(status): _answer(answer) for status, answer in answers.items()} | _problems(problems),
+    """Return the operation class of a handler that reads these forms and gives these answers.
+
+    `body` is the form of a body of JSON, with an `example`; without a form, any bytes of `media_type`, where there is an
+    example. `referred` are forms that others refer to by `reference`, and `rules` what holds for forms, by name, beyond what
+    their types say. `is_open`: nobody is asked for a token.
+    """
+    parts: Schema = {
+        "parameters": [*_path_parameters(path or {}), *_query_parameters(query), *map(_header_parameter, headers)],
+        "responses": {str(status): _answer(answer) for status, answer in answers.items()}
+        | _problems(answers, [*problems, *_ANYWHERE, *(() if is_open else _CLOSED)]),
     }
-    if body is not None:
-        content = {"application/json": {"schema": _inlined(body)}}
-        parts["requestBody"] = {"required": True, "content": content}
+    if example is not None or body is not None:
+        schema = reference(body) if body is not None else {}
+        parts["requestBody"] = {"required": True, "content": {media_type: {"schema": schema, "example": example}}}
+    if is_open:
+        parts["security"] = []
+    told = [form for form in (body, *referred, *(answer.form for answer in answers.values())) if form is not None]
 
     @dataclass
     class DescribedOperation(Operation):
-        def to_schema(self) -> dict[str, Any]:
+        forms: ClassVar = tuple(told)
+        rules_of_forms: ClassVar = dict(rules or {})
+
+        def to_schema(self) -> Schema:
             return super().to_schema() | parts
 
     return DescribedOperation
 
 
-def _query_parameters(form: type[msgspec.Struct]) -> list[dict[str, Any]]:
-    schema = _inlined(form)
+def components(operations: Iterable[type[Operation]]) -> Components:
+    """Return what operations refer to: the schemas of their forms, and how to show a token."""
+    operations = list(operations)
+    forms = {form for operation in operations for form in getattr(operation, "forms", ())}
+    _, schemas = msgspec.json.schema_components([Problem, *forms], ref_template=_SCHEMAS + "{name}")
+    for schema in schemas.values():
+        if "description" in schema:
+            schema["description"] = inspect.cleandoc(schema["description"])
+    for operation in operations:
+        for name, rule in getattr(operation, "rules_of_forms", {}).items():
+            schemas[name] |= rule
+    token = SecurityScheme(
+        type="http",
+        scheme="bearer",
+        description='A token, as `kvctl token create` makes them. A node with `auth.mode` "none" asks nobody for one.',
+    )
+
+    @dataclass
+    class DescribedComponents(Components):
+        def to_schema(self) -> Schema:
+            parts = super().to_schema()
+            return parts | {"schemas": dict(sorted((parts.get("schemas", {}) | schemas).items()))}
+
+    return DescribedComponents(security_schemes={BEARER: token})
+
+
+def _path_parameters(path: Mapping[str, Schema]) -> list[Schema]:
+    return [{"name": name, "in": "path", "required": True, **described} for name, described in path.items()]
+
+
+def _query_parameters(form: type[msgspec.Struct]) -> list[Schema]:
+    schema = msgspec.json.schema_components([form])[1][form.__name__]
     required = schema.get("required", ())
     return [
         {
@@ -79,49 +182,77 @@ def _query_parameters(form: type[msgspec.Struct]) -> list[dict[str, Any]]:
             "in": "query",
             "required": name in required,
             "description": field.pop("description", ""),
-            "schema": field,
+            "schema": _without_null(field),
         }
         for name, field in schema["properties"].items()
     ]
 
 
-def _header_parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "description": _HEADERS[name], "schema": {"type": "string"}}
+def _without_null(schema: Schema) -> Schema:
+    """Return the schema of what may be left out, as it is where it is there: a query cannot say null."""
+    if schema.get("default", ...) is None:
+        del schema["default"]
+    if "anyOf" in schema:
+        (schema,) = (option for option in schema["anyOf"] if option != {"type": "null"})
+    if None in schema.get("enum", ()):
+        schema["enum"] = [option for option in schema["enum"] if option is not None]
+    return schema
 
 
-def _answer(answer: JsonAnswer) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": answer.meaning, "headers": _ANSWER_HEADERS}
-    if answer.example is not None:
-        described["content"] = {"application/json": {"schema": {"type": "object"}, "example": answer.example}}
-    return described
+def _header_parameter(name: str) -> Schema:
+    return {"name": name.partition(" ")[0], "in": "header", **_REQUEST_HEADERS[name]}
 
 
-def _problems(names: Sequence[str]) -> dict[str, Any]:
-    by_status: dict[str, list[ProblemType]] = {}
-    for name in names:
-        by_status.setdefault(str(PROBLEMS[name].status), []).append(PROBLEMS[name])
-    return {
-        status: {
-            "description": "\n\n".join(f"`{type_.uri}`: {type_.meaning}" for type_ in types),
-            "content": {"application/problem+json": {"schema": _PROBLEM}},
+def _answer(answer: DescribedAnswer) -> Schema:
+    told: Schema = {"description": answer.meaning, "headers": _headers(answer.headers)}
+    if answer.form is not None:
+        content: Schema = {"schema": reference(answer.form)}
+        if answer.example is not None:
+            content["example"] = answer.example
+        told["content"] = {"application/json": content}
+    elif answer.media_type is not None:
+        told["content"] = {answer.media_type: {"schema": {}}}
+    if answer.links:
+        told["links"] = {
+            name: {"operationId": name, "parameters": dict(parameters)} for name, parameters in answer.links.items()
         }
-        for status, types in sorted(by_status.items())
+    return told
+
+
+def _headers(names: Iterable[str]) -> Schema:
+    return {name.partition(",")[0]: _ANSWER_HEADERS[name] for name in (*names, "X-Request-Id")}
+
+
+def _problems(answers: Mapping[int, DescribedAnswer], names: Iterable[str]) -> Schema:
+    by_status: dict[int, dict[str, ProblemType]] = {}
+    for name in names:
+        by_status.setdefault(PROBLEMS[name].status, {})[name] = PROBLEMS[name]
+    told: Schema = {}
+    for status, types in sorted(by_status.items()):
+        content = {"application/problem+json": _problem_content(types)}
+        headers = {header for name in types for header in _HEADERS_OF_PROBLEMS.get(name, ())}
+        if status in (429, 503):
+            headers.add("Retry-After")
+        meanings = [f"`{type_.uri}`: {type_.meaning}" for type_ in types.values()]
+        if status in answers:
+            meanings.insert(0, answers[status].meaning)
+            content |= _answer(answers[status])["content"]
+            headers.clear()
+        told[str(status)] = {
+            "description": "\n\n".join(meanings),
+            "headers": _headers(sorted(headers)),
+            "content": content,
+        }
+    return told
+
+
+def _problem_content(types: Mapping[str, ProblemType]) -> Schema:
+    known = {"type": {"enum": [type_.uri for type_ in types.values()]}}
+    examples = {
+        name: {
+            "summary": type_.title,
+            "value": {"type": type_.uri, "title": type_.title, "status": type_.status, "detail": "What to do."},
+        }
+        for name, type_ in types.items()
     }
-
-
-def _inlined(form: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return a form's JSON schema with its references replaced by what they refer to."""
-    schema = msgspec.json.schema(form)
-    definitions = schema.pop("$defs", {})
-
-    def resolved(node: Any) -> Any:
-        if isinstance(node, dict):
-            if "$ref" in node:
-                return resolved(definitions[node["$ref"].rpartition("/")[2]])
-            return {name: resolved(inner) for name, inner in node.items()}
-        if isinstance(node, list):
-            return [resolved(inner) for inner in node]
-        return node
-
-    result: dict[str, Any] = resolved(schema)
-    return result
+    return {"schema": {"allOf": [reference(Problem), {"properties": known}]}, "examples": examples}

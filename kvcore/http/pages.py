@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.openapi.spec import License, Server, Tag
 from litestar.router import Router
 from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
 
 from kvcore import __version__
 from kvcore.http.answers import Answer
+from kvcore.http.openapi import BEARER, components
 
 __all__ = ("openapi_config", "page_handlers")
 
@@ -32,15 +35,37 @@ class SwaggerUi(OpenAPIRenderPlugin):
         return (_STATIC / "docs.html").read_bytes()
 
 
-def openapi_config() -> OpenAPIConfig:
-    """Return where and how the API is documented."""
+def openapi_config(handlers: Iterable[Any] = ()) -> OpenAPIConfig:
+    """Return where and how the API of these handlers, and of those that plugins give, is documented."""
+    operations = [handler.operation_class for handler in handlers if isinstance(handler, HTTPRouteHandler)]
     return OpenAPIConfig(
         title="kvcore",
         version=__version__,
-        description="A key-value service over three replaceable tiers: cache, queue and store.",
+        description=_DESCRIPTION,
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        servers=[Server(url="/", description="The node that shows this page.")],
+        tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
+        security=[{BEARER: []}, {}],
+        components=components(operations),
         path="/docs",
         render_plugins=[SwaggerUi()],
     )
+
+
+_DESCRIPTION: Final = """\
+A key-value service over three replaceable tiers: cache, queue and store.
+
+Errors are problem documents (RFC 9457): branch by `type`, and read `detail`. What is malformed, unknown or said twice is
+refused. A 503 says in `outcome` whether the request happened: sending it again after `Retry-After` is safe.
+
+`HEAD` is answered wherever `GET` is, and `OPTIONS` with the methods of the path.
+"""
+_TAGS: Final = {
+    "keys": "One key at a time, with its value as JSON.",
+    "raw values": "One key at a time, its value any bytes of any media type. Any key can stand in the path, percent-encoded.",
+    "many keys": "Listing and deleting by prefix, in pages, and batches of operations.",
+    "operations": "What load balancers, monitoring and people ask a node.",
+}
 
 
 def page_handlers() -> list[HTTPRouteHandler | Router]:

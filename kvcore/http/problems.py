@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any, Final
 
 import msgspec
+from litestar import Request
 
 from kvcore.errors import (
     CircuitOpenError,
     ClockSkewError,
     ConditionFailedError,
+    ForbiddenError,
     InvalidKeyError,
     KeyTooLongError,
     KvcoreError,
     OverloadedError,
+    RateLimitedError,
     RejectedError,
     RequestError,
+    UnauthenticatedError,
     UnavailableError,
     UnsupportedError,
     ValueTooLargeError,
@@ -24,7 +29,9 @@ from kvcore.errors import (
 )
 from kvcore.http.answers import Answer, Headers
 
-__all__ = ("PROBLEMS", "InvalidRequestError", "ProblemType", "problem", "problem_body", "problem_of")
+__all__ = ("PROBLEMS", "InvalidRequestError", "ProblemType", "by_fault", "problem", "problem_body", "problem_of")
+
+logger = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = b"application/problem+json"
 
@@ -64,6 +71,15 @@ PROBLEMS: Final = _types(
     ),
     ProblemType("invalid-key", 400, "Invalid key", "A key is 1 byte or longer, in UTF-8, and holds no NUL."),
     ProblemType("rejected-by-store", 400, "Rejected by the store", "The store refuses this write and always will."),
+    ProblemType(
+        "unauthenticated",
+        401,
+        "Unauthenticated",
+        "This needs a token: `Authorization: Bearer …`. There is none, or it is not known here: which of these is not told.",
+    ),
+    ProblemType(
+        "forbidden", 403, "Forbidden", "The token does not have the scope, or not the key prefix, that this needs."
+    ),
     ProblemType("key-not-found", 404, "Key not found", "The key does not exist: never written, deleted or expired."),
     ProblemType("no-such-resource", 404, "No such resource", "There is nothing at this path."),
     ProblemType("method-not-allowed", 405, "Method not allowed", "`Allow` lists the methods of this path."),
@@ -71,7 +87,13 @@ PROBLEMS: Final = _types(
         "not-json",
         406,
         "Not a JSON value",
-        "The value was not written as JSON, and this form of the API shows JSON only.",
+        "The value was not written as JSON, and this form of the API shows JSON only: read it as `/kv/{key}`.",
+    ),
+    ProblemType(
+        "request-timeout",
+        408,
+        "Request timeout",
+        "The head or the body of the request took too long to arrive. The connection is closed.",
     ),
     ProblemType(
         "condition-failed",
@@ -86,7 +108,32 @@ PROBLEMS: Final = _types(
     ProblemType("value-too-large", 413, "Value too large", "The value is larger than `limit_bytes`."),
     ProblemType("key-too-long", 414, "Key too long", "The key is longer than `limit_bytes` in UTF-8."),
     ProblemType(
-        "unsupported-encoding", 415, "Unsupported encoding", "Send the body without `Content-Encoding`, as UTF-8."
+        "unknown-host",
+        421,
+        "Unknown host",
+        "The node asks nobody for a token, and then answers only under `localhost`, under addresses, and under the names in its setting"
+        " `http.hosts`: so no web page can reach it under a name of its own.",
+    ),
+    ProblemType(
+        "answer-too-large",
+        413,
+        "Answer too large",
+        "The values that a batch reads are larger together than `limits.page_bytes`. Read this key by itself, or in another batch.",
+    ),
+    ProblemType(
+        "unsupported-encoding", 415, "Unsupported encoding", "Send the body without `Content-Encoding`; JSON as UTF-8."
+    ),
+    ProblemType(
+        "unsupported-media-type",
+        415,
+        "Unsupported media type",
+        "This takes a body of `Content-Type: application/json` only.",
+    ),
+    ProblemType(
+        "rate-limited",
+        429,
+        "Rate limited",
+        "This token, or this address, has sent more requests than it may. Send the same again after `Retry-After`.",
     ),
     ProblemType(
         "header-too-large",
@@ -136,7 +183,10 @@ _BY_ERROR: Final[tuple[tuple[type[KvcoreError], str], ...]] = (
     (RejectedError, "rejected-by-store"),
     (UnsupportedError, "unsupported"),
     (RequestError, "invalid-request"),
+    (UnauthenticatedError, "unauthenticated"),
+    (ForbiddenError, "forbidden"),
     (ConditionFailedError, "condition-failed"),
+    (RateLimitedError, "rate-limited"),
     (OverloadedError, "overloaded"),
     (CircuitOpenError, "unavailable"),
     (VersionNotReachedError, "version-not-reached"),
@@ -167,6 +217,8 @@ def problem_of(error: KvcoreError) -> Answer:
     if isinstance(error, UnavailableError):
         members["outcome"] = error.outcome
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+    elif isinstance(error, UnauthenticatedError):
+        headers.append((b"www-authenticate", b'Bearer realm="kvcore"'))
     elif name == "body-too-large":
         headers.append((b"connection", b"close"))  # nobody is going to read the rest
     elif isinstance(error, KeyTooLongError | ValueTooLargeError):
@@ -174,6 +226,13 @@ def problem_of(error: KvcoreError) -> Answer:
     elif isinstance(error, ConditionFailedError) and error.version is not None:
         headers.append((b"etag", b'"%s"' % error.version.encode()))
     return problem(name, str(error), headers, **members)
+
+
+def by_fault(request: Request[Any, Any, Any], error: Exception) -> Any:
+    """Return the answer to what must not happen, and log it. Of a type that Litestar takes for one of its own."""
+    request_id = request.headers.get("x-request-id", "")
+    logger.error("request %s failed by a fault", request_id, exc_info=error)
+    return problem("internal", f"a fault of this service; its log has it under {request_id}")
 
 
 def _name_of(error: KvcoreError) -> str:

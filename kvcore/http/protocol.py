@@ -1,14 +1,20 @@
-"""uvicorn's HTTP/1.1 protocol, with a bound on what a request's head may weigh and problem documents for what is no HTTP."""
+"""uvicorn's HTTP/1.1 protocol, with bounds on what a client may send and how long it may take, and problem documents."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import unquote
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
+from kvcore.http.connections import Connections
 from kvcore.http.problems import MEDIA_TYPE, PROBLEMS, problem_body
+from kvcore.metrics import Limit
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application  # uvicorn names its types nowhere else
@@ -18,6 +24,10 @@ __all__ = ("MAX_HEAD_BYTES", "StrictHttpProtocol")
 MAX_HEAD_BYTES: Final = 256 * 1024
 """Request line and header fields: enough for a key of 64 KiB with every byte percent-encoded."""
 
+_RETRY: Final = "retry-after: 1\r\n"
+Phase = Literal["idle", "head", "body"]
+"""What a client may keep us waiting with: its next request, the rest of a head, the rest of a body."""
+
 
 class StrictHttpProtocol(HttpToolsProtocol):
     """One connection, of which nothing is believed.
@@ -25,12 +35,43 @@ class StrictHttpProtocol(HttpToolsProtocol):
     httptools collects header fields of any length, also those behind a chunked body; a head that is too large ends the
     connection. It takes the body of a request that asks for an upgrade for the next request; such a request is refused,
     and one without a body is the connection's last.
+
+    Nothing notes the time when something arrives. Once a second `look_after` sees what the connection waits for, and
+    whether that is still the same as before. Its patience grows shorter by a second then, and longer by the time that the
+    bytes which have come may take: one who is too slow by half has twice the time of one who has stopped.
     """
 
     _in_head = True
     _is_over = False
     _untaken_bytes = 0
     _running: RequestResponseCycle | None = None
+    _received = 0  # of the body of the last request
+    _held = 0  # of the bodies of requests without an answer yet
+    _untaken_answer = 0  # by the client, when there was too much of it to go on
+    _phase: Phase | None = None
+    _subject: object = None
+    _seen = 0  # of what was received, when it was looked at last
+    _unsent = 0
+    _looked_at = 0.0
+    _patience_s = _send_patience_s = 0.0
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        assert isinstance(server_state, Connections)  # noqa: S101 - `InstanceServer` has made it
+        self._all = server_state
+        self._buffers = server_state.buffers
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Take a connection, if there may be one more."""
+        super().connection_made(transport)
+        if len(self.connections) > self._all.limit:
+            self._refuse("overloaded", f"there are {self._all.limit} connections already: try again", "connections")
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived."""
@@ -41,7 +82,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self._untaken_bytes += len(data)
         super().data_received(data)
         if self._untaken_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse("header-too-large", f"the request's head is larger than {MAX_HEAD_BYTES} bytes")
+            self._refuse("header-too-large", f"the request's head is larger than {MAX_HEAD_BYTES} bytes", "head-size")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field, unless it stands behind a chunked body: nobody has asked for trailers."""
@@ -57,7 +98,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
                 raise ValueError("a request with a body cannot be upgraded")
         self._in_head = False
-        self._untaken_bytes = 0
+        self._untaken_bytes = self._received = 0
         target = self.url
         if not target.startswith(b"/"):
             super().on_headers_complete()
@@ -76,8 +117,18 @@ class StrictHttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Take a part of the body, if it is still wanted, and there is room for it."""
         self._untaken_bytes = 0
+        size = len(body)
+        self._received += size
+        if self._is_over or self.cycle.response_complete:
+            return
+        buffers = self._buffers
+        self._held += size
+        buffers.held += size
+        if buffers.held > buffers.limit and buffers.held > self._held:
+            self._refuse("overloaded", "too many bodies and answers are under way: try again", "buffered-bytes")
+            return
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -86,13 +137,97 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self._untaken_bytes = 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Go on with the next request. uvicorn arms a timer for each besides, which `look_after` spares."""
+        self.server_state.total_requests += 1
+        if self._held and not self.pipeline:
+            self._release()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def pause_writing(self) -> None:
+        """Note how much of an answer has to wait until the client takes it."""
+        super().pause_writing()
+        self._untaken_answer = self.transport.get_write_buffer_size()
+        self._buffers.held += self._untaken_answer
+
+    def resume_writing(self) -> None:
+        """Go on: the client has taken nearly all."""
+        super().resume_writing()
+        self._buffers.held -= self._untaken_answer
+        self._untaken_answer = 0
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every request of this connection, and not only the last one, that nobody waits for its answer."""
         super().connection_lost(exc)
+        self._release()
+        self._buffers.held -= self._untaken_answer
+        self._untaken_answer = 0
         for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
+
+    # --- patience -----------------------------------------------------------------------------------------------------
+
+    def look_after(self, now: float) -> None:
+        """Close the connection if the client keeps it waiting for too long. To be called once a second, with the time."""
+        passed_s, self._looked_at = now - self._looked_at, now
+        if self._is_too_slow_a_reader(passed_s):
+            self._all.metrics.limited("send-timeout")
+            self.transport.abort()
+            return
+        phase, subject = self._waits_for()
+        if phase is None or phase is not self._phase or subject is not self._subject:
+            self._phase, self._subject = phase, subject
+            self._patience_s = math.inf if phase is None else self._longest_s(phase)
+            self._seen = self._received
+            return
+        progress_s = (self._received - self._seen) / self._all.times.min_bytes_per_s
+        self._patience_s = min(self._patience_s - passed_s + progress_s, self._longest_s(phase))
+        self._seen = self._received
+        if self._patience_s <= 0:
+            self._give_up(phase)
+
+    def _longest_s(self, phase: Phase) -> float:
+        times = self._all.times
+        return {"idle": times.keep_alive_s, "head": times.head_timeout_s, "body": times.body_timeout_s}[phase]
+
+    def _give_up(self, phase: Phase) -> None:
+        if phase == "idle":
+            self.transport.close()
+        elif phase == "head":
+            self._refuse("request-timeout", "the head of the request takes too long", "head-timeout")
+        else:
+            self._refuse("request-timeout", "the body of the request takes too long", "body-timeout")
+
+    def _waits_for(self) -> tuple[Phase | None, object]:
+        """Return what the client is to send next, and what stays the same object for as long as that is so."""
+        cycle: Any = self.cycle  # None before the first request, as is the scope
+        if self.flow.read_paused or self.pipeline or self.transport.is_closing():
+            return None, None
+        if not self._in_head:
+            return "body", cycle
+        if self.scope if cycle is None else self.scope is not cycle.scope:
+            return "head", self.scope
+        if cycle is None or cycle.response_complete:
+            return "idle", cycle
+        return None, None  # it waits for us
+
+    def _is_too_slow_a_reader(self, passed_s: float) -> bool:
+        """Tell whether the client does not take an answer, or more slowly than it may."""
+        times, before, self._unsent = self._all.times, self._unsent, self.transport.get_write_buffer_size()
+        if self._unsent == 0 or self._unsent > before:  # it has taken all, or there is something new
+            self._send_patience_s = times.send_timeout_s
+            return False
+        progress_s = (before - self._unsent) / times.min_bytes_per_s
+        self._send_patience_s = min(self._send_patience_s - passed_s + progress_s, times.send_timeout_s)
+        return self._send_patience_s <= 0
+
+    # --- refusals -----------------------------------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
@@ -103,21 +238,35 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
-    def _refuse(self, name: str, detail: str) -> None:
+    def _release(self) -> None:
+        """Let go of the bodies that were received."""
+        self._buffers.held -= self._held
+        self._held = 0
+
+    def _refuse(self, name: str, detail: str, limit: Limit | None = None) -> None:
         """Answer with a problem, if no answer to another request stands in the way, and read nothing more."""
+        if limit is not None:
+            self._all.metrics.limited(limit)
         self._is_over = True
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and self._in_head and not cycle.response_complete:
             cycle.keep_alive = False  # the requests before are answered, and that is the end
             return
         if cycle is None or self._in_head or not (cycle.response_started or self.pipeline):
-            status = HTTPStatus(PROBLEMS[name].status)
-            body = problem_body(name, detail)
-            head = (
-                f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE.decode()}\r\n"
-                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + body)
+            self.transport.write(_refusal(name, detail))
         if cycle is not None:
             cycle.disconnected = True  # whoever still waits for its body has been answered
+        self._release()
         self.transport.close()
+
+
+def _refusal(name: str, detail: str) -> bytes:
+    """Return a whole answer, after which the connection ends."""
+    status = HTTPStatus(PROBLEMS[name].status)
+    is_later = status is HTTPStatus.SERVICE_UNAVAILABLE
+    body = problem_body(name, detail, **({"outcome": "not-applied"} if is_later else {}))
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE.decode()}\r\n"
+        f"content-length: {len(body)}\r\n{_RETRY if is_later else ''}connection: close\r\n\r\n"
+    )
+    return head.encode() + body

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
-import operator
 import re
 from collections.abc import Iterable
-from itertools import accumulate, count
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -16,32 +12,41 @@ from litestar.types import Receive
 from msgspec import Meta
 
 from kvcore.backends import Limits
-from kvcore.clock import is_version
 from kvcore.http.problems import InvalidRequestError
-from kvcore.model import PRESENT, ZERO, Version
-from kvcore.service import Ack
+from kvcore.http.strict_json import check_content, check_depth
+from kvcore.service import MAX_TTL_S, Ack
 
 __all__ = (
-    "KeyQuery",
+    "KEY_SCHEMA",
+    "RAW_PREFIX",
+    "KeyReadQuery",
+    "KeyWriteQuery",
     "NoQuery",
     "PutBody",
+    "RawPutQuery",
     "ReadQuery",
     "WriteQuery",
     "body_limit",
-    "bypasses_cache",
-    "matches",
+    "check_json",
+    "parse_json",
     "parse_put",
     "read_body",
-    "read_condition",
+    "read_key",
     "read_query",
 )
 
+RAW_PREFIX: Final = "/kv/"
+"""What the path of the raw form begins with. The rest is a key, as it stands in the request: see `read_key`."""
 MAX_DEPTH: Final = 64
+_ENVELOPE_DEPTH: Final = 2
 _ENVELOPE_BYTES: Final = 4096
 _JSON_ESCAPE: Final = 6
 """One byte of a key takes up to six in JSON: \\u0001."""
+KEY_SCHEMA: Final = {"minLength": 1, "pattern": "^[^\\u0000]+$", "examples": ["foo"]}
+"""What JSON Schema can say of a key. It is checked by the service, with problems of their own."""
 VERSION_PATTERN: Final = "^[0-9a-f]{24}$"
 
+T = TypeVar("T")
 Q = TypeVar("Q", bound=msgspec.Struct)
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
@@ -65,16 +70,30 @@ class WriteQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ] = None
 
 
-class KeyQuery(WriteQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class KeyWriteQuery(WriteQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which key to write, and how."""
 
-    key: Annotated[str, Meta(description="The key: 1 to 65,536 bytes of UTF-8 without NUL, percent-encoded.")]
+    key: Annotated[
+        str,
+        Meta(
+            description="The key: 1 to 65,536 bytes of UTF-8 without NUL, percent-encoded.",
+            extra_json_schema=KEY_SCHEMA,
+        ),
+    ]
+
+
+class RawPutQuery(WriteQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How to write the value that is the body, and how long it lives."""
+
+    ttl: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_TTL_S)] | None,
+        Meta(description="Seconds from now after which the key reads as missing. Default: never."),
+    ] = None
 
 
 class ReadQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which key to read, and how new it must be."""
+    """How new what is read must be."""
 
-    key: Annotated[str, Meta(description="The key: 1 to 65,536 bytes of UTF-8 without NUL, percent-encoded.")]
     min_version: Annotated[
         Annotated[str, Meta(pattern=VERSION_PATTERN, max_length=24)] | None,
         Meta(description="Answer with this version or a newer one; never with an older one."),
@@ -84,15 +103,29 @@ class ReadQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     )
 
 
+class KeyReadQuery(ReadQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which key to read, and how new it must be."""
+
+    key: Annotated[
+        str,
+        Meta(
+            description="The key: 1 to 65,536 bytes of UTF-8 without NUL, percent-encoded.",
+            extra_json_schema=KEY_SCHEMA,
+        ),
+    ]
+
+
 class PutData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A key, its value and how long it lives."""
 
-    key: Annotated[str, Meta(description="The key: 1 to 65,536 bytes of UTF-8 without NUL.")]
+    key: Annotated[
+        str, Meta(description="The key: 1 to 65,536 bytes of UTF-8 without NUL.", extra_json_schema=KEY_SCHEMA)
+    ]
     value: Annotated[
         msgspec.Raw, Meta(description="Any JSON value, `null` included; kept as it was sent, byte for byte.")
     ]
     ttl: Annotated[
-        Annotated[int, Meta(ge=1)] | None,
+        Annotated[int, Meta(ge=1, le=MAX_TTL_S)] | None,
         Meta(description="Seconds from now after which the key reads as missing. Default: never."),
     ] = None
 
@@ -122,22 +155,44 @@ def read_query(raw: bytes, form: type[Q]) -> Q:
             raise InvalidRequestError(f"the query parameter {_shown(name)} is given twice")
         found[name] = _decoded(raw_value)
     try:
-        return msgspec.convert(found, form, strict=False)
+        query = msgspec.convert(found, form, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequestError(f"in the query: {_cut(error)}") from None
+    for name in found:
+        if getattr(query, name) is None:  # which msgspec takes the text "null" for
+            raise InvalidRequestError(f"in the query: null is no value - at `$.{name}`")
+    return query
+
+
+def read_key(raw_path: bytes) -> str:
+    """Return the key that the path of the raw form names. Nothing but percent-encoding is taken away: a plus is a plus.
+
+    Raises:
+        InvalidRequestError: the encoding is broken, or the path begins with another spelling of the prefix.
+    """
+    if not raw_path.startswith(_RAW_PREFIX):
+        raise InvalidRequestError(
+            f"the path of a key begins with {RAW_PREFIX}, in plain letters", problem="no-such-resource"
+        )
+    return _percent_decoded(raw_path[len(_RAW_PREFIX) :], "path")
+
+
+_RAW_PREFIX: Final = RAW_PREFIX.encode()
 
 
 def _decoded(raw: bytes) -> str:
-    if b"+" in raw:
-        raw = raw.replace(b"+", b" ")
+    return _percent_decoded(raw.replace(b"+", b" ") if b"+" in raw else raw, "query")
+
+
+def _percent_decoded(raw: bytes, where: str) -> str:
     if b"%" in raw:
         if _BROKEN_ESCAPE.search(raw):
-            raise InvalidRequestError("the query has a % that is not followed by two hex digits: write %25 for a %")
+            raise InvalidRequestError(f"the {where} has a % that is not followed by two hex digits: write %25 for a %")
         raw = unquote_to_bytes(raw)
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        raise InvalidRequestError("the query is not UTF-8 when percent-decoded") from None
+        raise InvalidRequestError(f"the {where} is not UTF-8 when percent-decoded") from None
 
 
 def _shown(text: str) -> str:
@@ -153,23 +208,8 @@ def _cut(error: Exception) -> str:
 # --- bodies -----------------------------------------------------------------------------------------------------------
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> None:
-    if len(pairs) > 1 and len({name for name, _ in pairs}) < len(pairs):
-        raise InvalidRequestError("a member of an object is given twice", problem="invalid-json")
-
-
-def _in_range(number: str) -> None:
-    if math.isinf(float(number)):
-        raise InvalidRequestError("a number is beyond the range of a double", problem="invalid-json")
-
-
 _PUT_BODY: Final = msgspec.json.Decoder(PutBody)
-# msgspec is strict about all else, but takes the last of equal members, and numbers unseen inside of a value.
-_ONCE: Final = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_float=_in_range, parse_int=_in_range)
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-# Two for each that opens and none for each that closes, less one for each: the depth.
-_STEPS: Final = bytes.maketrans(b"[]{}", b"\x02\x00\x02\x00")
+_ANY_BODY: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 def body_limit(limits: Limits) -> int:
@@ -204,69 +244,32 @@ def parse_put(body: bytes) -> PutData:
     Raises:
         InvalidRequestError: it is not JSON as kvcore takes it, or does not have the form.
     """
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deep(body):
-        raise InvalidRequestError(f"the body has more than {MAX_DEPTH} levels", problem="invalid-json")
+    return parse_json(body, _PUT_BODY).data
+
+
+def check_json(value: bytes) -> None:
+    """Return if a value may be shown inside a JSON document: it is what `PUT /kv` would take for one.
+
+    Raises:
+        InvalidRequestError: it is not JSON as kvcore takes it.
+    """
+    parse_json(value, _ANY_BODY, MAX_DEPTH - _ENVELOPE_DEPTH)
+
+
+def parse_json(body: bytes, decoder: msgspec.json.Decoder[T], levels: int = MAX_DEPTH) -> T:
+    """Parse a body of at most so many levels into the form of a decoder.
+
+    Raises:
+        InvalidRequestError: it is not JSON as kvcore takes it, or does not have the form.
+    """
+    check_depth(body, levels)
     if not body:
         raise InvalidRequestError("the body is empty", problem="invalid-json")
     try:
-        data = _PUT_BODY.decode(body).data
-        _ONCE.decode(body.decode())
+        parsed = decoder.decode(body)
     except msgspec.ValidationError as error:
         raise InvalidRequestError(f"in the body: {_cut(error)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequestError(f"the body is not valid JSON: {error}", problem="invalid-json") from None
-    return data
-
-
-def _is_deep(body: bytes) -> bool:
-    """Tell whether brackets are nested deeper than the limit, in one pass: 1 MiB of brackets takes some 50 ms."""
-    steps = _STRINGS.sub(b"", body).translate(_STEPS, _NO_BRACKETS)
-    return max(map(operator.sub, accumulate(steps), count(1)), default=0) > MAX_DEPTH
-
-
-# --- conditions -------------------------------------------------------------------------------------------------------
-
-_ETAG: Final = re.compile(r'"([0-9a-f]{24})"')
-
-
-def read_condition(headers: RawHeaders) -> Version | None:
-    """Return what `If-Match` or `If-None-Match` of a write expects, as a mutation's `expected`.
-
-    Raises:
-        InvalidRequestError: it is none of `If-Match: "<version>"`, `If-Match: *` and `If-None-Match: *`.
-    """
-    match = [value for name, value in headers if name == b"if-match"]
-    none_match = [value for name, value in headers if name == b"if-none-match"]
-    if not match and not none_match:
-        return None
-    if len(match) + len(none_match) > 1:
-        raise InvalidRequestError("a write takes one condition: If-Match or If-None-Match, once")
-    if none_match:
-        if none_match[0].strip() != b"*":
-            raise InvalidRequestError("a write takes If-None-Match: * only (create, do not overwrite)")
-        return ZERO
-    text = match[0].decode("latin-1").strip()
-    if text == "*":
-        return PRESENT
-    version = text[1:-1]
-    if text != f'"{version}"' or not is_version(version) or version == ZERO:
-        raise InvalidRequestError('If-Match takes one ETag as this service gives them ("24 hex digits"), or *')
-    return Version(version)
-
-
-def matches(headers: RawHeaders, version: Version) -> bool:
-    """Tell whether a read's `If-None-Match` names a version: the reader has it already."""
-    for name, value in headers:
-        if name == b"if-none-match":
-            text = value.decode("latin-1")
-            if text.strip() == "*" or version in _ETAG.findall(text):
-                return True
-    return False
-
-
-def bypasses_cache(headers: RawHeaders) -> bool:
-    """Tell whether a read asks, by `Cache-Control: no-cache`, for what the store has."""
-    return any(
-        name == b"cache-control" and b"no-cache" in {part.strip() for part in value.lower().split(b",")}
-        for name, value in headers
-    )
+    check_content(body)
+    return parsed

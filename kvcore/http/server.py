@@ -7,13 +7,14 @@ import errno
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 import time
 from collections.abc import Coroutine
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 import uvloop
@@ -22,11 +23,16 @@ from litestar.types import ASGIApp
 from kvcore.config import Resolved
 from kvcore.errors import KvcoreError, SettingsError
 from kvcore.http.app import build_app, build_worker_app
+from kvcore.http.connections import Connections
+from kvcore.http.limiting import Buffers
 from kvcore.http.protocol import StrictHttpProtocol
 from kvcore.plugins import Plugins
 from kvcore.runtime import Drain, Instance, Node, open_node, open_worker
 
 __all__ = ("drain", "serve")
+
+_OTHER_FILES: Final = 1024
+"""Files besides those of clients' connections: databases, connections to servers."""
 
 
 def serve(resolved: Resolved, plugins: Plugins) -> None:
@@ -37,6 +43,7 @@ def serve(resolved: Resolved, plugins: Plugins) -> None:
         UnavailableError: a backend cannot be opened now.
     """
     settings = resolved.settings.http
+    _allow_files(resolved.settings.limits.connections)
     with _bound("http", settings.host, settings.port) as listener:
         _run(_serve(resolved, plugins, listener))
 
@@ -63,15 +70,18 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
 
 async def _serve(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
     async with open_node(resolved, plugins) as node:
-        config = _uvicorn(build_app(node, plugins), round(resolved.settings.http.shutdown_s))
-        await NodeServer(config, node, listener).serve([listener])
+        buffers = Buffers(resolved.settings.limits.buffered_bytes)
+        config = _uvicorn(build_app(node, plugins, buffers), round(resolved.settings.http.shutdown_s))
+        await NodeServer(config, node, listener, buffers).serve([listener])
 
 
 async def _drain(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
     async with open_worker(resolved, plugins) as drain:
         task = asyncio.create_task(drain.worker.run(), name="worker")
+        buffers = Buffers(resolved.settings.limits.buffered_bytes)
+        config = _uvicorn(build_worker_app(drain, buffers), 1)
         try:
-            await DrainServer(_uvicorn(build_worker_app(drain), 1), drain, listener, task).serve([listener])
+            await DrainServer(config, drain, listener, buffers, task).serve([listener])
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -94,13 +104,15 @@ def _uvicorn(app: ASGIApp, shutdown_s: int) -> uvicorn.Config:
 
 
 class InstanceServer(uvicorn.Server):
-    """uvicorn's server, which says when it is ready, and where."""
+    """uvicorn's server, which says when it is ready, and where, and looks after its connections."""
 
     title = "kvcore"
     pages: tuple[tuple[str, str], ...] = (("health", "/health"), ("metrics", "/metrics"))
 
-    def __init__(self, config: uvicorn.Config, instance: Instance, listener: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, instance: Instance, listener: socket.socket, buffers: Buffers) -> None:
         super().__init__(config)
+        self._connections = Connections(instance.settings, instance.metrics, buffers)
+        self.server_state = self._connections
         self._instance = instance
         self._address = listener.getsockname()
 
@@ -122,14 +134,19 @@ class InstanceServer(uvicorn.Server):
             _tell(f"{name:8} {url}{path}")
         _tell(f"{self.title} is ready, process {os.getpid()}; Ctrl-C stops it")
 
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the connections, ten times a second, and tell whether to stop."""
+        self._connections.sweep(counter)
+        return await super().on_tick(counter)
+
 
 class NodeServer(InstanceServer):
     """Serves a node, and drains before it stops."""
 
     pages = (("console", "/"), ("docs", "/docs"), *InstanceServer.pages)
 
-    def __init__(self, config: uvicorn.Config, node: Node, listener: socket.socket) -> None:
-        super().__init__(config, node, listener)
+    def __init__(self, config: uvicorn.Config, node: Node, listener: socket.socket, buffers: Buffers) -> None:
+        super().__init__(config, node, listener, buffers)
         self._drain_s = node.settings.http.drain_s
         self._stop_at: float | None = None
 
@@ -153,8 +170,15 @@ class DrainServer(InstanceServer):
 
     title = "the worker"
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, listener: socket.socket, task: asyncio.Task[None]) -> None:
-        super().__init__(config, drain, listener)
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Drain,
+        listener: socket.socket,
+        buffers: Buffers,
+        task: asyncio.Task[None],
+    ) -> None:
+        super().__init__(config, drain, listener, buffers)
         self._worker = drain.worker
         self._task = task
 
@@ -169,6 +193,16 @@ class DrainServer(InstanceServer):
         """Tell, ten times a second, whether to stop."""
         self.should_exit = self._task.done()
         return await super().on_tick(counter)
+
+
+def _allow_files(connections: int) -> None:
+    """Let the process have as many files open as it may have connections, where the system lets it set that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 def _tell(line: str) -> None:

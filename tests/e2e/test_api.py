@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection
 from typing import Any
 
@@ -220,6 +222,72 @@ def test_a_version_that_does_not_come_is_not_replaced_by_an_older_one(client: ht
     assert answer.json()["outcome"] == "not-applied"
 
 
+def test_a_read_tells_how_old_the_value_is_and_how_long_it_stays(client: httpx.Client, key: str) -> None:
+    """`Last-Modified` is the moment of the write; `Expires-At` that of its end, where it has one; 304 and 406 have both too."""
+    earliest = datetime.now(UTC).replace(microsecond=0)
+    etag = put(client, key, 1, ttl=100).headers["etag"]
+    latest = datetime.now(UTC)
+    client.put(f"/kv/{key}.txt", content=b"text", params={"ttl": 100, "ack": "stored"})
+    for answer in (
+        get(client, key),
+        get(client, key, headers={"If-None-Match": etag}),
+        get(client, f"{key}.txt"),
+        client.get(f"/kv/{key}"),
+    ):
+        modified = parsedate_to_datetime(answer.headers["last-modified"])
+        expires = datetime.fromisoformat(answer.headers["expires-at"])
+        assert earliest <= modified <= datetime.now(UTC)
+        assert earliest + timedelta(seconds=100) <= expires <= latest + timedelta(seconds=130)
+    put(client, key, 1)
+    assert "expires-at" not in get(client, key).headers
+
+
+def test_every_answer_to_a_read_is_to_be_asked_for_again(client: httpx.Client, key: str) -> None:
+    """`Cache-Control: no-cache` is on what is found, missing, unchanged or of another type: no cache between may answer by itself."""
+    etag = put(client, key, 1).headers["etag"]
+    client.put(f"/kv/{key}.txt", content=b"text", params={"ack": "stored"})
+    answers = {
+        200: get(client, key),
+        304: get(client, key, headers={"If-None-Match": etag}),
+        404: get(client, f"{key} missing"),
+        406: get(client, f"{key}.txt"),
+    }
+    for status, answer in answers.items():
+        assert (answer.status_code, answer.headers["cache-control"]) == (status, "no-cache")
+        assert "cache-status" in answer.headers
+    assert client.get(f"/kv/{key}").headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize("path", ["/kv", "/kv/"], ids=["JSON", "raw"])
+def test_a_condition_that_is_not_honoured_is_refused(client: httpx.Client, key: str, path: str) -> None:
+    """What would be ignored is refused: a write on a date, a read on `If-Match`; only `If-Modified-Since` of a read may be."""
+    date = {"If-Modified-Since": "Mon, 23 Nov 2026 12:00:00 GMT"}
+    undate = {"If-Unmodified-Since": "Mon, 23 Nov 2026 12:00:00 GMT"}
+
+    def ask(method: str, headers: dict[str, str]) -> httpx.Response:
+        if path == "/kv/":
+            return client.request(method, path + key, content=b"1" if method == "PUT" else None, headers=headers)
+        if method == "PUT":
+            return put(client, key, 1, headers=headers)
+        return client.request(method, path, params={"key": key}, headers=headers)
+
+    for method, headers in [
+        ("GET", undate),
+        ("HEAD", undate),
+        ("GET", {"If-Match": "*"}),
+        ("PUT", date),
+        ("PUT", undate),
+        ("DELETE", date),
+        ("DELETE", undate),
+        ("PUT", {"If-Match": "*", "If-None-Match": "*"}),
+        ("DELETE", {"If-Match": '"1"'}),
+    ]:
+        assert ask(method, headers).status_code == 400
+    assert ask("GET", {}).status_code == 404
+    put(client, key, 1)
+    assert ask("GET", {"If-Modified-Since": "Mon, 23 Nov 2099 12:00:00 GMT"}).status_code == 200
+
+
 def test_accepted_and_stored(node: NodeProcess, client: httpx.Client, key: str) -> None:
     """`ack=accepted` is answered with 202 where a queue accepts, and with more than was asked for where there is none."""
     accepted = put(client, key, 1, ack="accepted")
@@ -260,6 +328,25 @@ def test_health_shows_the_tiers_and_the_limits(client: httpx.Client) -> None:
     assert health["limits"] == {"max_key_bytes": max_key_bytes, "max_value_bytes": 1 << 20}
     assert client.get("/health/ready").json() == {"status": "ready"}
     assert client.get("/health/live").json() == {"status": "alive"}
+
+
+def test_the_cache_tells_its_numbers(client: httpx.Client, key: str) -> None:
+    """`/cache/stats` counts what is there and what was asked, for the backend and for the node, with rates in percent."""
+    put(client, key, 1)
+    before = client.get("/cache/stats").json()
+    for _ in range(4):
+        get(client, key)
+    stats = client.get("/cache/stats").json()
+    sizes = {"keys_count", "max_keys_limit", "memory_used_bytes", "max_memory_bytes", "evictions", "node"}
+    rates = {"cache_hits", "cache_misses", "hit_rate"}
+    assert (stats.keys(), stats["node"].keys()) == (sizes | rates, rates)
+    assert stats["keys_count"] >= 1
+    assert stats["memory_used_bytes"] > 0
+    assert stats["cache_hits"] >= before["cache_hits"] + 3
+    assert stats["node"]["cache_hits"] >= before["node"]["cache_hits"] + 3
+    for counted in (stats, stats["node"]):
+        asked = counted["cache_hits"] + counted["cache_misses"]
+        assert counted["hit_rate"] == pytest.approx(100 * counted["cache_hits"] / asked, abs=0.01)
 
 
 def test_metrics_count_requests_and_cache_hits(client: httpx.Client, key: str) -> None:

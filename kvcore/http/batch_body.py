@@ -1,0 +1,151 @@
+"""What `POST /batch` takes, parsed as strictly as all else: whatever is wrong is found before anything is done."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from kvcore.clock import is_version
+from kvcore.config import LimitSettings
+from kvcore.http.headers import read_media_type
+from kvcore.http.problems import InvalidRequestError
+from kvcore.http.requests import check_json, parse_json
+from kvcore.model import JSON, PRESENT, ZERO, Version
+from kvcore.service import MAX_TTL_S
+
+__all__ = ("Batch", "GetOperation", "Write", "parse_batch")
+
+Key = Annotated[str, Meta(description="The key: 1 to 65,536 bytes of UTF-8 without NUL. A batch has each key once.")]
+_BASE64: Final = {"pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"}
+IfMatch = Annotated[
+    Annotated[str, Meta(pattern=r"^(\*|(?!0{24})[0-9a-f]{24})$", max_length=24)] | None,
+    Meta(
+        description="A version: only if the key has it. `*`: only if the key exists. Then the write is always stored."
+    ),
+]
+
+
+class PutOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="op", tag="put"):
+    """Write a value: one of `value` and `value_base64`."""
+
+    key: Key
+    value: Annotated[Raw, Meta(description="Any JSON value, `null` included; kept as it was sent, byte for byte.")] = (
+        msgspec.field(default_factory=Raw)
+    )
+    value_base64: Annotated[bytes | UnsetType, Meta(description="Any bytes.", extra_json_schema=_BASE64)] = UNSET
+    media_type: Annotated[
+        str | None,
+        Meta(description="Of the bytes; default: `application/octet-stream`. A `value` is `application/json`."),
+    ] = None
+    ttl: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_TTL_S)] | None,
+        Meta(description="Seconds from now after which the key reads as missing. Default: never."),
+    ] = None
+    if_match: IfMatch = None
+    if_none_match: Annotated[Literal["*"] | None, Meta(description="`*`: only if the key does not exist.")] = None
+
+
+class GetOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="op", tag="get"):
+    """Read a value."""
+
+    key: Key
+
+
+class DeleteOperation(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="op", tag="delete"
+):
+    """Delete a key."""
+
+    key: Key
+    if_match: IfMatch = None
+
+
+Operation = PutOperation | GetOperation | DeleteOperation
+
+
+class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What `POST /batch` takes."""
+
+    operations: Annotated[list[Operation], Meta(min_length=1)]
+
+
+class Write(msgspec.Struct, frozen=True, gc=False):
+    """A put or delete as the service takes it; `value` is None for a delete."""
+
+    key: str
+    value: bytes | None
+    media_type: str
+    ttl_s: int | None
+    expected: Version | None
+
+
+_BATCH: Final = msgspec.json.Decoder(Batch)
+
+
+def parse_batch(body: bytes, limits: LimitSettings) -> list[GetOperation | Write]:
+    """Parse a batch and check all that can be wrong with it before anything is done.
+
+    Raises:
+        InvalidRequestError: it is not JSON as kvcore takes it, does not have the form, or has a key twice.
+    """
+    operations = parse_json(body, _BATCH).operations
+    if len(operations) > limits.batch_operations:
+        raise InvalidRequestError(
+            f"the batch has {len(operations)} operations, and at most {limits.batch_operations} are allowed"
+        )
+    asked: dict[str, GetOperation | Write] = {}
+    for index, operation in enumerate(operations):
+        try:
+            if operation.key in asked:
+                raise InvalidRequestError("this key is in the batch before, and a batch has each key once")
+            asked[operation.key] = operation if isinstance(operation, GetOperation) else _write_of(operation)
+        except InvalidRequestError as error:
+            raise InvalidRequestError(
+                f"in the body: {error} - at `$.operations[{index}]`", problem=error.problem
+            ) from None
+    return list(asked.values())
+
+
+def _write_of(operation: PutOperation | DeleteOperation) -> Write:
+    value, media_type, ttl_s = None, JSON, None
+    if isinstance(operation, PutOperation):
+        (value, media_type), ttl_s = _value_of(operation), operation.ttl
+    return Write(operation.key, value, media_type, ttl_s, _condition_of(operation))
+
+
+def _value_of(put: PutOperation) -> tuple[bytes, str]:
+    """Return the value of a put, and its media type."""
+    media_type = None if put.media_type is None else _media_type_of(put.media_type)
+    sent = bytes(put.value)
+    if bool(sent) == (put.value_base64 is not UNSET):
+        raise InvalidRequestError("a put has one of value and value_base64")
+    if put.value_base64 is UNSET:
+        if media_type not in (None, JSON):
+            raise InvalidRequestError(f"a value has the media_type {JSON}: send others as value_base64")
+        return sent, JSON
+    if media_type == JSON:
+        check_json(put.value_base64)
+    return put.value_base64, media_type or "application/octet-stream"
+
+
+def _media_type_of(said: str) -> str:
+    try:
+        return read_media_type(said.encode())
+    except InvalidRequestError:
+        raise InvalidRequestError("media_type is none, or too long") from None
+
+
+def _condition_of(operation: PutOperation | DeleteOperation) -> Version | None:
+    """Return what an operation expects, as a mutation's `expected`."""
+    match = operation.if_match
+    if isinstance(operation, PutOperation) and operation.if_none_match is not None:
+        if match is not None:
+            raise InvalidRequestError("a put takes one condition: if_match or if_none_match")
+        return ZERO
+    if match is None or match == "*":
+        return None if match is None else PRESENT
+    if not is_version(match) or match == ZERO:
+        raise InvalidRequestError("if_match takes a version as this service gives them, or *")
+    return Version(match)

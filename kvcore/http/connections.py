@@ -1,0 +1,46 @@
+"""The connections of a server: how many there may be, what they hold, and for how long clients may keep them waiting."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, cast
+
+from uvicorn.server import ServerState
+
+from kvcore.config import Settings
+from kvcore.http.limiting import Buffers
+from kvcore.metrics import Metrics
+
+if TYPE_CHECKING:
+    from kvcore.http.protocol import StrictHttpProtocol
+
+__all__ = ("Connections",)
+
+_TICKS: Final = 10
+
+
+class Connections(ServerState):
+    """What uvicorn keeps of a server and gives to every connection, and the limits that these keep to.
+
+    There is one timer for all connections, and not one or more for each request: arming one costs more than most of what
+    is done for a request. So every limit of time is kept to within about two seconds.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, buffers: Buffers) -> None:
+        super().__init__()
+        self.limit = settings.limits.connections
+        self.times = settings.http
+        self.metrics = metrics
+        self.buffers = buffers
+        self._round: list[object] = []
+        metrics.connections.set_function(lambda: len(self.connections))
+        metrics.buffered.set_function(lambda: self.buffers.held)
+
+    def sweep(self, tick: int) -> None:
+        """Close what clients have kept waiting for too long: a tenth of the connections at each of ten ticks a second."""
+        if tick % _TICKS == 0:
+            self._round = list(self.connections)
+        now = time.monotonic()
+        for connection in self._round[tick % _TICKS :: _TICKS]:
+            if connection in self.connections:
+                cast("StrictHttpProtocol", connection).look_after(now)

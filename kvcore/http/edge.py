@@ -1,0 +1,122 @@
+"""What is the same for every request: its id, its way to a handler, whether it is let in, and its time in the metrics."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+from litestar import Request
+from litestar.enums import ScopeType
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from kvcore.errors import KvcoreError
+from kvcore.http.gate import Gate
+from kvcore.http.limiting import Limiter
+from kvcore.http.methods import as_options, method_not_allowed
+from kvcore.http.problems import by_fault, problem_of
+from kvcore.http.requests import RAW_PREFIX
+from kvcore.runtime import Instance
+
+__all__ = ("Edge",)
+
+_METHODS: Final = frozenset(("GET", "PUT", "DELETE", "POST", "HEAD", "OPTIONS", "PATCH"))
+_REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
+
+Handle = Callable[[Request[Any, Any, Any]], Awaitable[ASGIApp]]
+
+
+class Edge:
+    """The outermost application.
+
+    The handlers `hot` are called from here: finding and calling them costs Litestar as much as they cost themselves.
+    They are Litestar's all the same, which documents them, and through which they answer alike. Those whose path goes on
+    behind `RAW_PREFIX` are always called from here, since Litestar would take the key apart.
+    """
+
+    def __init__(
+        self, app: ASGIApp, instance: Instance, gate: Gate, limiter: Limiter, hot: Iterable[HTTPRouteHandler] = ()
+    ) -> None:
+        self._app = app
+        self._gate = gate
+        self._limiter = limiter
+        self._hot: dict[tuple[str, str], Handle] = {
+            (method, RAW_PREFIX if path.startswith(RAW_PREFIX) else path): handler.fn
+            for handler in hot
+            for path in handler.paths
+            for method in handler.http_methods
+        }
+        self._raw_methods = [method for method, path in self._hot if path == RAW_PREFIX]
+        self._prefix = instance.tag.encode()
+        self._numbers = itertools.count(1)
+        self._seconds = instance.metrics.requests
+        self._in_progress = 0
+        instance.metrics.in_progress.set_function(lambda: self._in_progress)
+        self._observers: dict[tuple[str, int], Any] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        method = scope["method"]
+        request_id = self._request_id(scope)
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        tell: Send = send_with_id
+        if method == "HEAD":
+            scope = scope | {"method": "GET"}  # of the answer to which the server sends the head only
+        self._in_progress += 1
+        try:
+            answer = await self._answer(scope, receive)
+            if method == "OPTIONS":
+                scope, tell = as_options(scope, tell)
+            await answer(scope, receive, tell)
+        finally:
+            self._in_progress -= 1
+            self._observe(method, status, time.perf_counter() - began)
+
+    async def _answer(self, scope: HTTPScope, receive: Receive) -> ASGIApp:
+        """Return the answer to a request, or, where that is Litestar's to give, Litestar."""
+        request: Request[Any, Any, Any] = Request(scope, receive)
+        try:
+            self._limiter.admit(scope, self._in_progress)
+            grant = await self._gate.admit(scope)
+            self._limiter.admit_grant(grant)
+            path = scope["path"]
+            is_raw = path.startswith(RAW_PREFIX)
+            handle = self._hot.get((scope["method"], RAW_PREFIX if is_raw else path))
+            if handle is not None:
+                return await handle(request)
+            return method_not_allowed(self._raw_methods) if is_raw and self._raw_methods else self._app
+        except KvcoreError as error:
+            return problem_of(error)
+        except Exception as error:  # noqa: BLE001 - a fault of ours, which is logged
+            answer: ASGIApp = by_fault(request, error)
+            return answer
+
+    def _request_id(self, scope: HTTPScope) -> bytes:
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                return value
+        made = b"%s-%x" % (self._prefix, next(self._numbers))
+        scope["headers"] = [*(pair for pair in scope["headers"] if pair[0] != b"x-request-id"), (b"x-request-id", made)]
+        return made
+
+    def _observe(self, method: str, status: int, seconds: float) -> None:
+        method = method if method in _METHODS else "other"
+        observer = self._observers.get((method, status))
+        if observer is None:
+            observer = self._observers[method, status] = self._seconds.labels(method, str(status))
+        observer.observe(seconds)

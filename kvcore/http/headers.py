@@ -1,0 +1,158 @@
+"""Reading header fields strictly: conditions that cannot be honoured are refused, and nothing is taken that is said twice."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from kvcore.access import Grant
+from kvcore.clock import is_version
+from kvcore.http.problems import InvalidRequestError
+from kvcore.model import JSON, PRESENT, ZERO, Version
+
+__all__ = ("ReadHeaders", "WriteHeaders", "read_headers", "read_media_type", "write_headers")
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+_ETAG: Final = re.compile(r'"([0-9a-f]{24})"')
+_NOT_FOR_READS: Final = frozenset((b"if-match", b"if-unmodified-since"))
+_SAID_ONCE: Final = frozenset(
+    (
+        b"if-match",
+        b"if-none-match",
+        b"if-modified-since",
+        b"if-unmodified-since",
+        b"idempotency-key",
+        b"content-encoding",
+        b"content-type",
+    )
+)
+_IDEMPOTENCY_KEY: Final = re.compile(rb'[!#-~]{1,255}|"[!#-~]{1,255}"')
+
+
+class ReadHeaders(msgspec.Struct, frozen=True, gc=False):
+    """What the header fields of a read ask for: what the store has, and nothing if it is what the reader holds already."""
+
+    from_store: bool = False
+    if_none_match: str = ""
+
+    def holds(self, version: Version) -> bool:
+        """Tell whether the reader has this version."""
+        return self.if_none_match == "*" or version in _ETAG.findall(self.if_none_match)
+
+
+def read_headers(headers: RawHeaders) -> ReadHeaders:
+    """Read the header fields of a read.
+
+    Raises:
+        InvalidRequestError: there is a condition among them that reads do not take, which must not be ignored.
+    """
+    from_store, held = False, ""
+    for name, value in headers:
+        if name == b"cache-control":
+            from_store = from_store or b"no-cache" in {part.strip() for part in value.lower().split(b",")}
+        elif name == b"if-none-match":
+            held = f"{held},{value.decode('latin-1')}" if held else value.decode("latin-1").strip()
+        elif name in _NOT_FOR_READS:
+            raise InvalidRequestError(f"a read takes no {name.decode().title()}: it takes If-None-Match")
+    return ReadHeaders(from_store, held)
+
+
+class WriteHeaders(msgspec.Struct, frozen=True, gc=False):
+    """What the header fields of a write say: its condition (as a mutation's `expected`), and of what kind its body is."""
+
+    expected: Version | None = None
+    idempotency_key: bytes = b""
+    content_type: bytes = b""
+
+    def request_id(
+        self, grant: Grant, method: str, key: str, value: bytes = b"", media_type: str = "", ttl_s: int | None = None
+    ) -> bytes:
+        """Return what names this request, whenever and to whichever node it is sent; nothing without an Idempotency-Key."""
+        if not self.idempotency_key:
+            return b""
+        parts = (grant.name, self.idempotency_key, method, key, self.expected, value, media_type, ttl_s)
+        return hashlib.sha256(msgspec.msgpack.encode(parts)).digest()
+
+
+def write_headers(headers: RawHeaders) -> WriteHeaders:
+    """Read the header fields of a write.
+
+    Raises:
+        InvalidRequestError: one is wrong, given twice or cannot be honoured.
+    """
+    said: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _SAID_ONCE:
+            if name in said:
+                raise InvalidRequestError(f"{name.decode().title()} is given twice")
+            said[name] = value.strip()
+    encoding = said.get(b"content-encoding", b"identity")
+    if encoding.lower() != b"identity":
+        raise InvalidRequestError(
+            f"the body is sent with Content-Encoding {encoding[:40].decode('latin-1')}: send it plain",
+            problem="unsupported-encoding",
+        )
+    return WriteHeaders(_condition(said), _idempotency_key(said), said.get(b"content-type", b""))
+
+
+def _condition(said: Mapping[bytes, bytes]) -> Version | None:
+    match, none_match = said.get(b"if-match"), said.get(b"if-none-match")
+    if b"if-modified-since" in said or b"if-unmodified-since" in said:
+        raise InvalidRequestError("a write takes no condition on a time: take If-Match with an ETag")
+    if match is not None and none_match is not None:
+        raise InvalidRequestError("a write takes one condition: If-Match or If-None-Match")
+    if none_match is not None:
+        if none_match != b"*":
+            raise InvalidRequestError("a write takes If-None-Match: * only (create, do not overwrite)")
+        return ZERO
+    if match is None:
+        return None
+    text = match.decode("latin-1")
+    if text == "*":
+        return PRESENT
+    version = text[1:-1]
+    if text != f'"{version}"' or not is_version(version) or version == ZERO:
+        raise InvalidRequestError('If-Match takes one ETag as this service gives them ("24 hex digits"), or *')
+    return Version(version)
+
+
+def _idempotency_key(said: Mapping[bytes, bytes]) -> bytes:
+    key = said.get(b"idempotency-key")
+    if key is None:
+        return b""
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidRequestError("an Idempotency-Key is 1 to 255 visible ASCII characters, in quotes or not")
+    return key.strip(b'"')
+
+
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# As in RFC 9110; nothing is tried twice (`*+`), so that no text takes long.
+_MEDIA_TYPE: Final = re.compile(
+    rb"TOKEN/TOKEN(?:[ \t]*+;[ \t]*+(?:TOKEN=(?:TOKEN|\"(?:[ !#-\[\]-~]|\\[ -~])*+\"))?)*+".replace(b"TOKEN", _TOKEN)
+)
+_MAX_MEDIA_TYPE_BYTES: Final = 255
+_JSON_TYPES: Final = frozenset(
+    (b"application/json", b"application/json;charset=utf-8", b'application/json;charset="utf-8"')
+)
+
+
+@lru_cache(maxsize=256)
+def read_media_type(content_type: bytes) -> str:
+    """Return the media type of a value, as it was sent; that of JSON in one spelling.
+
+    Raises:
+        InvalidRequestError: it is none, or too long.
+    """
+    if not content_type:
+        return "application/octet-stream"
+    if len(content_type) > _MAX_MEDIA_TYPE_BYTES or not _MEDIA_TYPE.fullmatch(content_type):
+        raise InvalidRequestError(f"Content-Type is no media type of at most {_MAX_MEDIA_TYPE_BYTES} bytes")
+    if content_type.lower().replace(b" ", b"") in _JSON_TYPES:
+        return JSON
+    return content_type.decode()

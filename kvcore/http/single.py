@@ -1,0 +1,104 @@
+"""Reading and writing a single key: what is the same in both forms of the API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from litestar.types import HTTPScope
+
+from kvcore.clock import version_ms
+from kvcore.http.answers import Answer, Headers
+from kvcore.http.entries import moment
+from kvcore.http.gate import grant_of
+from kvcore.http.headers import read_headers
+from kvcore.http.problems import problem
+from kvcore.http.requests import ReadQuery
+from kvcore.model import ZERO, Entry, Version
+from kvcore.service import KeyValueService, Written
+
+__all__ = ("READ_PROBLEMS", "WRITE_PROBLEMS", "read", "written")
+
+READ_PROBLEMS: Final = (
+    "invalid-request",
+    "invalid-key",
+    "key-not-found",
+    "key-too-long",
+    "version-not-reached",
+    "overloaded",
+    "unavailable",
+)
+WRITE_PROBLEMS: Final = (
+    "invalid-request",
+    "invalid-key",
+    "key-too-long",
+    "condition-failed",
+    "unsupported",
+    "overloaded",
+    "unavailable",
+    "clock-skew",
+)
+
+_encode = msgspec.json.Encoder().encode
+_CACHE_STATUS: Final = {
+    "hit": (b"cache-status", b"kvcore; hit"),
+    "miss": (b"cache-status", b"kvcore; fwd=miss"),
+    "stale": (b"cache-status", b"kvcore; fwd=stale"),
+    "bypass": (b"cache-status", b"kvcore; fwd=bypass"),
+}
+# Whoever keeps an answer asks again before using it: nobody tells them of a write.
+_ASK_AGAIN: Final = (b"cache-control", b"no-cache")
+
+
+async def read(
+    service: KeyValueService, scope: HTTPScope, key: str, query: ReadQuery, show: Callable[[Entry, Headers], Answer]
+) -> Answer:
+    """Answer a read of a key; `show` makes the answer of what was found, given the header fields that it is to have.
+
+    Raises:
+        KvcoreError: what `problem_of` answers.
+    """
+    asked = read_headers(scope["headers"])
+    grant_of(scope).check("read", key)
+    found = await service.get(
+        key,
+        min_version=Version(query.min_version or ZERO),
+        wait_s=query.wait / 1000,
+        from_store=asked.from_store,
+    )
+    headers = [_CACHE_STATUS[found.cache], _ASK_AGAIN]
+    entry = found.entry
+    if entry is None:
+        return problem("key-not-found", "the key does not exist", headers)
+    headers += ((b"etag", b'"%s"' % entry.version.encode()), (b"last-modified", _written_at(entry.version)))
+    if entry.expires_at_ms is not None:
+        headers.append((b"expires-at", _encode(moment(entry.expires_at_ms)).strip(b'"')))
+    if asked.if_none_match and asked.holds(entry.version):
+        return Answer(304, headers=headers)
+    return show(entry, headers)
+
+
+def written(key: str, came_to: Written, *, created: bool = False) -> Answer:
+    """Answer a write; `created`: the key did not exist before, by its condition."""
+    version = came_to.version.encode()
+    body = b'{"data":{"key":%s,"version":"%s"},"detail":"%s"}' % (
+        _encode(key),
+        version,
+        b"stored" if came_to.stored else b"queued",
+    )
+    status = 201 if created else 200 if came_to.stored else 202
+    return Answer(status, body, headers=[(b"etag", b'"%s"' % version)])
+
+
+def _written_at(version: Version) -> bytes:
+    """Return the time in a version as HTTP wants it; not one that is yet to come, where a node's clock is ahead."""
+    return _http_date(min(version_ms(version) // 1000, int(time.time())))
+
+
+@lru_cache(maxsize=4096)
+def _http_date(unix_s: int) -> bytes:
+    return formatdate(unix_s, usegmt=True).encode()

@@ -1,0 +1,166 @@
+"""Batches and listings on fakes: what they ask of the tiers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from litestar import Request
+from litestar.types import HTTPReceiveMessage
+
+from kvcore.access import ANYBODY
+from kvcore.config import LimitSettings, StoreSettings
+from kvcore.errors import UnavailableError
+from kvcore.http.answers import Answer
+from kvcore.http.batch import batch_handlers
+from kvcore.http.gate import _GRANT
+from kvcore.http.keys import listing_handlers
+from kvcore.metrics import Metrics
+from kvcore.model import Entry, Version
+from tests.unit.core.stage import Stage, settings_of
+
+MANY = 200
+
+
+@pytest.fixture(params=[True, False], ids=["with a queue", "without a queue"])
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    """Give the tiers, and a node's service on them."""
+    stage = Stage(with_queue=request.param)
+    yield stage
+    await stage.service.aclose()
+
+
+async def asked(stage: Stage, method: str, query: str, body: Any = None, **limits: int) -> Any:
+    """Ask the handler of a method, and return the status and what it answers; problems are raised."""
+    settings = LimitSettings(**limits)
+    handlers = [
+        *listing_handlers(stage.service, settings.page_bytes),
+        *batch_handlers(stage.service, settings, Metrics().batch_operations),
+    ]
+    (handler,) = (handler for handler in handlers if method in handler.http_methods)
+    sent = json.dumps(body).encode()
+
+    async def receive() -> HTTPReceiveMessage:
+        return {"type": "http.request", "body": sent, "more_body": False}
+
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(sent))]
+    scope: Any = {"type": "http", "method": method, "headers": headers, "query_string": query.encode()}
+    scope[_GRANT] = ANYBODY
+    answer = await handler.fn(Request(scope, receive))
+    assert isinstance(answer, Answer)
+    return json.loads(answer.body)
+
+
+async def batch(stage: Stage, operations: list[dict[str, Any]], **limits: int) -> list[dict[str, Any]]:
+    """Run a batch and return its results."""
+    results: list[dict[str, Any]] = (await asked(stage, "POST", "", {"operations": operations}, **limits))["data"]
+    return results
+
+
+def calls(stage: Stage) -> dict[str, Counter[str]]:
+    """Return the bulk calls of each tier since the last time."""
+    made = {kind: Counter(getattr(stage, kind).faults.calls) for kind in ("cache", "queue", "store")}
+    for kind in made:
+        getattr(stage, kind).faults.calls.clear()
+    return made
+
+
+def stored(stage: Stage, count: int) -> None:
+    """Put keys into the store behind the node's back."""
+    for number in range(count):
+        stage.store.entries[f"key {number:03}"] = Entry(Version(f"{number + 1:024x}"), b"%d" % number)
+
+
+async def test_a_batch_of_writes_is_one_bulk_call_of_each_kind(stage: Stage) -> None:
+    """200 puts, and 200 deletes, cost each tier as many calls as one alone."""
+    write = (
+        {"cache": Counter(reserve=1, install=1), "queue": Counter({"publish writes": 1}), "store": Counter()}
+        if stage.with_queue
+        else {"cache": Counter(reserve=1, refresh=1), "queue": Counter(), "store": Counter(apply=1)}
+    )
+    puts = await batch(stage, [{"op": "put", "key": f"key {number}", "value": number} for number in range(MANY)])
+    assert calls(stage) == write
+    deletes = await batch(stage, [{"op": "delete", "key": f"key {number}"} for number in range(MANY)])
+    assert calls(stage) == write
+    assert {result["status"] for result in [*puts, *deletes]} == {202 if stage.with_queue else 200}
+
+
+async def test_a_batch_of_gets_is_one_bulk_call_of_each_kind(stage: Stage) -> None:
+    """200 gets of what the cache does not have ask each tier once for each step; 200 of what it has ask the cache once."""
+    stored(stage, MANY)
+    gets = [{"op": "get", "key": f"key {number:03}"} for number in range(MANY)]
+    missed = await batch(stage, gets)
+    assert calls(stage) == {
+        "cache": Counter(read=1, reserve=1, install=1),
+        "queue": Counter(),
+        "store": Counter(get=1),
+    }
+    hit = await batch(stage, gets)
+    assert calls(stage) == {"cache": Counter(read=1), "queue": Counter(), "store": Counter()}
+    assert [result["value"] for result in missed] == [result["value"] for result in hit] == list(range(MANY))
+
+
+async def test_deleting_a_page_is_one_bulk_call_of_each_kind(stage: Stage) -> None:
+    """A page of 200 keys is deleted by one scan and as many calls as one delete costs."""
+    stored(stage, MANY + 1)
+    page = await asked(stage, "DELETE", f"prefix=key&limit={MANY}&ack=accepted")
+    assert page["data"] == {"deleted": MANY}
+    made = calls(stage)
+    assert made["cache"]["reserve"] == 1
+    assert made["store"] + made["queue"] == Counter(
+        {"scan": 1, "publish writes": 1} if stage.with_queue else {"scan": 1, "apply": 1}
+    )
+
+
+async def test_values_of_a_page_end_it_early(stage: Stage) -> None:
+    """A page with values ends before they are more than the limit, always has a key, and its cursor misses nothing."""
+    stored(stage, 12)  # each of 1 byte, but two of 2
+    seen: list[int] = []
+    cursor = ""
+    while True:
+        page = await asked(stage, "GET", f"values=true&limit=10{cursor}", page_bytes=3)
+        assert 1 <= len(page["data"]) <= 3
+        assert sum(line["size"] for line in page["data"]) <= 3
+        seen += [line["value"] for line in page["data"]]
+        if page["cursor"] is None:
+            break
+        cursor = f"&cursor={page['cursor']}"
+    assert seen == list(range(12))
+
+
+async def test_values_of_a_batch_are_bounded(stage: Stage) -> None:
+    """What a batch reads beyond the limit is answered with a problem of its own, and the rest is answered."""
+    stored(stage, 3)
+    stage.store.entries["key 001"] = Entry(Version(f"{9:024x}"), b"1" * 100)
+    results = await batch(stage, [{"op": "get", "key": f"key {number:03}"} for number in range(3)], page_bytes=50)
+    assert [result["status"] for result in results] == [200, 413, 200]
+    assert results[1]["problem"]["type"] == "/problems/answer-too-large"
+    (alone,) = await batch(stage, [{"op": "get", "key": "key 001"}], page_bytes=50)
+    assert alone["status"] == 200
+
+
+async def test_a_tier_that_is_down_fails_what_needs_it(stage: Stage) -> None:
+    """Each operation has the problem that it would have been answered with alone, with its outcome."""
+    stored(stage, 1)
+    await batch(stage, [{"op": "get", "key": "key 000"}])
+    stage.fail(store="before", queue="before")
+    results = await batch(
+        stage,
+        [{"op": "get", "key": "key 000"}, {"op": "get", "key": "other"}, {"op": "put", "key": "new", "value": 1}],
+    )
+    assert [result["status"] for result in results] == [200, 503, 503]
+    assert [result["problem"]["outcome"] for result in results[1:]] == ["not-applied", "not-applied"]
+
+
+async def test_a_page_that_is_deleted_in_part_says_so() -> None:
+    """Where some of a page was deleted and the rest certainly was not, it is not said that nothing happened."""
+    stage = Stage(with_queue=False, settings=settings_of(store=StoreSettings(backend="fake", batch=1)))
+    stored(stage, 3)
+    stage.store.faults.planned.extend([None, None, "before"])  # the scan and two of the deletes
+    with pytest.raises(UnavailableError) as failed:
+        await asked(stage, "DELETE", "prefix=key")
+    assert failed.value.outcome == "unknown"
+    await stage.service.aclose()

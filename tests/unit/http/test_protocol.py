@@ -1,0 +1,296 @@
+"""How long a connection waits for its client, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from prometheus_client import generate_latest
+
+from kvcore.config import HttpSettings, LimitSettings
+from kvcore.http.connections import Connections
+from kvcore.http.limiting import Buffers
+from kvcore.http.protocol import StrictHttpProtocol
+from kvcore.metrics import Metrics
+from tests.unit.core.stage import settings_of
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+PUT = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """The transport of a connection: keeps what is written, of which `untaken` bytes are not sent yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.untaken = 0
+        self.ending = ""
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return self.untaken
+
+    def is_closing(self) -> bool:
+        return bool(self.ending)
+
+    def close(self) -> None:
+        self.ending = self.ending or "closed"
+
+    def abort(self) -> None:
+        self.ending = "aborted"
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+class Stage:
+    """Connections to an application that reads bodies to their end, as long as it is not told to wait."""
+
+    def __init__(self, *, connections: int = 10, buffered_bytes: int = 1 << 20) -> None:
+        settings = settings_of(
+            http=HttpSettings(
+                head_timeout_s=10, body_timeout_s=10, send_timeout_s=30, keep_alive_s=75, min_bytes_per_s=100
+            ),
+            limits=LimitSettings(connections=connections),
+        )
+        self.metrics = Metrics()
+        self.buffers = Buffers(buffered_bytes)
+        self.connections = Connections(settings, self.metrics, self.buffers)
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def app(self, scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await self.may_answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def connect(self) -> tuple[StrictHttpProtocol, Wire]:
+        """Return one more connection."""
+        config = uvicorn.Config(self.app, http=StrictHttpProtocol, log_config=None, interface="asgi3")
+        config.load()
+        protocol, wire = StrictHttpProtocol(config, self.connections, {}), Wire()
+        protocol.connection_made(wire)
+        return protocol, wire
+
+    async def settled(self) -> None:
+        """Return when all requests are answered."""
+        while self.connections.tasks:
+            await asyncio.sleep(0)
+
+    def counted(self, limit: str) -> bool:
+        """Tell whether a limit was met once."""
+        return f'limited_total{{limit="{limit}"}} 1.0' in generate_latest(self.metrics.registry).decode()
+
+
+def watch(protocol: StrictHttpProtocol, begin: int, end: int) -> None:
+    """Look after a connection at every second."""
+    for now in range(begin, end + 1):
+        protocol.look_after(float(now))
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", GET])
+async def test_an_idle_connection_is_closed_in_its_time(sent: bytes) -> None:
+    """A connection stays open for `keep_alive_s` without a request, and no longer."""
+    protocol, wire = Stage().connect()
+    protocol.data_received(sent)
+    await protocol_settled(protocol)
+    watch(protocol, 0, 74)
+    assert not wire.is_closing()
+    watch(protocol, 75, 75)
+    assert wire.is_closing()
+
+
+async def protocol_settled(protocol: StrictHttpProtocol) -> None:
+    """Return when the requests of a connection are answered."""
+    while protocol.tasks:
+        await asyncio.sleep(0)
+
+
+async def test_requests_in_time_keep_a_connection_open() -> None:
+    """Each request begins the waiting anew."""
+    protocol, wire = Stage().connect()
+    for number in range(5):
+        protocol.data_received(GET)
+        await protocol_settled(protocol)
+        watch(protocol, 70 * number, 70 * number + 69)
+    assert not wire.ending
+
+
+async def test_a_head_has_its_time_however_it_drips() -> None:
+    """Bytes that come one by one do not lengthen the time of a head."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    protocol.data_received(GET)
+    await stage.settled()
+    for now in range(10):
+        protocol.data_received(GET[now : now + 1])
+        protocol.look_after(float(now))
+        assert not wire.ending
+    protocol.look_after(10.0)
+    assert wire.ending == "closed"
+    assert wire.written.count(b"HTTP/1.1 408 ") == 1
+    assert stage.counted("head-timeout")
+
+
+@pytest.mark.parametrize(("bytes_per_s", "is_taken"), [(100, True), (50, False)])
+async def test_a_slow_body_is_taken_if_it_keeps_the_least_rate(bytes_per_s: int, is_taken: bool) -> None:
+    """A large body may take as long as it needs at `min_bytes_per_s`; one that is slower has twice its time or less."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    size = 10_000
+    protocol.data_received(PUT % size)
+    for now in range(size // bytes_per_s):
+        if not wire.ending:
+            await asyncio.sleep(0)
+            protocol.look_after(float(now))
+            protocol.data_received(b"x" * bytes_per_s)
+    await asyncio.sleep(0)
+    if is_taken:
+        await stage.settled()
+    assert wire.written.count(b"HTTP/1.1 200 ") == is_taken
+    assert wire.written.count(b"HTTP/1.1 408 ") == (not is_taken)
+    assert stage.counted("body-timeout") == (not is_taken)
+
+
+async def test_a_body_that_stops_has_the_same_time_however_much_came_before() -> None:
+    """Bytes that came quickly do not give the rest a longer time."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    protocol.data_received(PUT % 100_000)
+    watch(protocol, 0, 1)
+    protocol.data_received(b"x" * 50_000)
+    watch(protocol, 2, 11)
+    assert not wire.ending
+    watch(protocol, 12, 12)
+    assert wire.written.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_that_we_do_not_read_is_not_slow() -> None:
+    """While reading is paused, since requests before have no answer yet, nothing is asked of the client."""
+    stage = Stage()
+    stage.may_answer.clear()
+    protocol, wire = stage.connect()
+    protocol.data_received(GET + PUT % 10)
+    await asyncio.sleep(0)
+    watch(protocol, 0, 100)
+    assert not wire.ending
+    stage.may_answer.set()
+    while wire.written.count(b"HTTP/1.1 200 ") < 1:
+        await asyncio.sleep(0)
+    watch(protocol, 101, 112)
+    assert wire.written.count(b"HTTP/1.1 408 ") == 1
+
+
+async def test_a_slow_answer_of_ours_is_not_the_client_s_fault() -> None:
+    """A request that waits for us has no limit here."""
+    stage = Stage()
+    stage.may_answer.clear()
+    protocol, wire = stage.connect()
+    protocol.data_received(GET)
+    await asyncio.sleep(0)
+    watch(protocol, 0, 1000)
+    assert not wire.ending
+    stage.may_answer.set()
+    await stage.settled()
+
+
+@pytest.mark.parametrize(("bytes_per_s", "cut_off_at"), [(100, None), (50, 60), (0, 30)])
+async def test_who_reads_too_slowly_is_cut_off(bytes_per_s: int, cut_off_at: int | None) -> None:
+    """An answer may take as long as it needs at `min_bytes_per_s`; who is slower has twice the time or less."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    wire.untaken = 50_000
+    protocol.shutdown()
+    now = 0
+    while wire.ending != "aborted" and wire.untaken:
+        protocol.look_after(float(now))
+        wire.untaken -= bytes_per_s
+        now += 1
+    assert (now - 1 if wire.ending == "aborted" else None) == cut_off_at
+    assert stage.counted("send-timeout") == (cut_off_at is not None)
+
+
+async def test_what_is_held_is_let_go_of_in_every_way() -> None:
+    """The bytes of bodies and of answers count until the answer, until they are taken, or until the connection ends."""
+    stage = Stage()
+    stage.may_answer.clear()
+    answered, _ = stage.connect()
+    answered.data_received(PUT % 10 + b"0123456789")
+    lost, wire = stage.connect()
+    lost.data_received(PUT % 10 + b"01234")
+    assert stage.buffers.held == 15
+    wire.untaken = 1000
+    lost.pause_writing()
+    assert stage.buffers.held == 1015
+    lost.resume_writing()
+    assert stage.buffers.held == 15
+    lost.pause_writing()
+    lost.connection_lost(None)
+    assert stage.buffers.held == 10
+    stage.may_answer.set()
+    await stage.settled()
+    assert stage.buffers.held == 0
+
+
+async def test_a_body_for_which_there_is_no_room_is_refused() -> None:
+    """When all bodies together are too large, the one that comes is answered 503, and what it held is free."""
+    stage = Stage(buffered_bytes=1000)
+    stage.may_answer.clear()
+    first, _ = stage.connect()
+    first.data_received(PUT % 900 + b"x" * 900)
+    second, wire = stage.connect()
+    second.data_received(PUT % 900 + b"x" * 200)
+    assert wire.written.startswith(b"HTTP/1.1 503 ")
+    assert wire.ending == "closed"
+    assert stage.buffers.held == 900
+    assert stage.counted("buffered-bytes")
+    second.data_received(b"x" * 700)
+    assert stage.buffers.held == 900
+    second.connection_lost(None)
+    stage.may_answer.set()
+    await stage.settled()
+
+
+async def test_one_connection_too_many_is_refused() -> None:
+    """Beyond the limit a connection is answered 503, and nothing that it sends is looked at."""
+    stage = Stage(connections=1)
+    stage.connect()
+    protocol, wire = stage.connect()
+    protocol.data_received(GET)
+    assert wire.written.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 1\r\n" in wire.written
+    assert wire.ending == "closed"
+    assert not stage.connections.tasks
+    assert stage.counted("connections")
+
+
+async def test_a_second_has_ten_ticks_and_looks_after_each_connection_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the connections at each tick, and those not that have ended meanwhile."""
+    stage = Stage(connections=100)
+    looked_after: list[object] = []
+    monkeypatch.setattr(StrictHttpProtocol, "look_after", lambda protocol, now: looked_after.append(protocol))
+    everybody = [stage.connect()[0] for _ in range(25)]
+    for tick in range(10, 20):
+        before = len(looked_after)
+        stage.connections.sweep(tick)
+        assert len(looked_after) - before in (2, 3)
+    assert len(looked_after) == 25
+    assert set(looked_after) == set(everybody)
+    looked_after.clear()
+    stage.connections.sweep(20)
+    for protocol in everybody:
+        protocol.connection_lost(None)
+    before = len(looked_after)
+    stage.connections.sweep(21)
+    assert len(looked_after) == before
