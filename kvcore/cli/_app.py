@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from kvcore.cli import _config, _doctor, _keys, _node, _plugins
+from kvcore.cli import _batch, _config, _doctor, _health, _keys, _listing, _node, _plugins, _token
 from kvcore.cli._output import AsJson, ExitCode, note, show
 from kvcore.errors import KvcoreError, PluginError
 
@@ -93,11 +93,14 @@ app.command()(_node.worker)
 app.command()(_keys.get)
 app.command()(_keys.put)
 app.command()(_keys.delete)
-app.command()(_keys.health)
+app.command("list")(_listing.list_keys)
+app.command()(_batch.batch)
+app.command()(_health.health)
 app.command()(_plugins.plugins)
 app.command()(_doctor.doctor)
 app.add_typer(_doctor.store)
 app.add_typer(_config.app)
+app.add_typer(_token.app)
 
 
 @app.command()

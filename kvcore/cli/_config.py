@@ -56,7 +56,12 @@ def check(
     \b
     kvctl config check --config /etc/kvcore.toml
     """
-    settings = read(profile, config, overrides)[0].settings
+    from kvcore.authentication import own_tokens, refuse_exposure
+
+    resolved, _ = read(profile, config, overrides)
+    refuse_exposure(resolved)
+    own_tokens(resolved)
+    settings = resolved.settings
     tiers = {"cache": settings.cache.backend, "queue": settings.queue.backend, "store": settings.store.backend}
     named = ", ".join(f"{kind} {name}" for kind, name in tiers.items())
     show({"valid": True, "profile": settings.profile, **tiers}, f"valid: profile {settings.profile}, {named}",

@@ -1,86 +1,98 @@
-"""The commands that ask a running node: `get`, `put`, `delete`, `health`."""
+"""The commands for one key: `get`, `put`, `delete`; the last also for all keys with a prefix."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kvcore.cli._output import AsJson, ExitCode, note, show, table
+from kvcore.cli._connection import NODE, Ack, IfMatch, TokenFile, Url, connected, utf8
+from kvcore.cli._output import AsJson, ExitCode, Progress, note, show, value_members, write_bytes
+from kvcore.errors import SettingsError
 
-__all__ = ("delete", "get", "health", "put")
+if TYPE_CHECKING:
+    from kvcore.client import Value, Written
 
+__all__ = ("delete", "get", "put")
 
-def _utf8(text: str | None) -> str | None:
-    """Refuse what the shell passed as bytes that are not text."""
-    try:
-        (text or "").encode()
-    except UnicodeEncodeError:
-        raise typer.BadParameter("this is not valid UTF-8") from None
-    return text
-
-
-Key = Annotated[str, typer.Argument(metavar="KEY", callback=_utf8, show_default=False)]
-Url = Annotated[str, typer.Option("--url", envvar="KVCORE_URL", help="Where the node is.")]
-Ack = Annotated[
-    Literal["accepted", "stored"] | None,
+Key = Annotated[str, typer.Argument(metavar="KEY", callback=utf8, show_default=False)]
+IdempotencyKey = Annotated[
+    str | None,
     typer.Option(
-        "--ack",
-        help="What to wait for: a durable queue has accepted it, or the store has it. Default: accepted where the node"
-        " has a durable queue, else stored.",
+        "--idempotency-key",
+        metavar="TEXT",
+        help="Name of this conditional write: the same command with the same name gets its first answer again, also"
+        " from another process. Default: a random one; '': none.",
     ),
 ]
-IfMatch = Annotated[
-    str | None,
-    typer.Option("--if-match", metavar="VERSION", help="Only if the key has this version; '*': only if it exists."),
-]
-NODE = "http://127.0.0.1:8000"
 
 
 def get(
     key: Key,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write the bytes of the value into this file, as they are."
+        ),
+    ] = None,
     min_version: Annotated[
         str | None,
         typer.Option(
             metavar="VERSION", help="This version or a newer one, as a write has printed it; never older data."
         ),
     ] = None,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, max=10, help="How long to wait for --min-version.")
+    ] = 10.0,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Ask the store, not the cache.")] = False,
     url: Url = NODE,
+    token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the value of a key.
 
-    A value that is a JSON string is printed as its text, any other value as JSON. Exit code 3: the key does not exist.
+    A value that is a JSON string is printed as its text, any other JSON as it is, and any other value as its bytes, to the
+    last one. Exit code 3: the key does not exist.
 
     \b
     kvctl get greeting
     kvctl get greeting --json | jq .version
+    kvctl get logo --output logo.png
     """
-    import msgspec
-
-    from kvcore.cli import _client
-
-    query = {"key": key} | ({"min_version": min_version} if min_version else {})
-    answer = _client.send(url, "GET", "/kv", query=query)
-    if _client.is_missing(answer):
+    with connected(url, token_file) as client:
+        value = client.get(key, min_version=min_version, wait_s=wait, from_store=no_cache)
+    if value is None:
         note(f"the key {key!r} does not exist")
         raise typer.Exit(ExitCode.NOT_FOUND)
-    _client.refuse_problem(answer)
-    value = _client.understood(answer, _client.Read).data.value
-    parsed = msgspec.json.decode(value)
-    text = parsed if isinstance(parsed, str) else bytes(value).decode()
-    show({"key": key, "value": value, "version": _client.version_of(answer)}, text, as_json=as_json)
+    if output is not None:
+        _save(output, value.data)
+    elif as_json or value.is_json:
+        show({"key": key, **value_members(value)}, _text(value) if value.is_json else "", as_json=as_json)
+    else:
+        write_bytes(value.data)
 
 
 def put(
     key: Key,
     value: Annotated[
-        str, typer.Argument(metavar="VALUE", callback=_utf8, show_default=False, help="'-' reads it from stdin.")
-    ],
+        str | None,
+        typer.Argument(metavar="VALUE", callback=utf8, show_default=False, help="'-' reads it from stdin."),
+    ] = None,
     json_value: Annotated[
         bool, typer.Option("--json-value", help="VALUE is JSON, instead of text that is stored as a JSON string.")
     ] = False,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", metavar="FILE", help="Store the bytes of this file, as they are; '-': of stdin."),
+    ] = None,
+    media_type: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE", help="Of --file; it comes back with the bytes. Default: application/octet-stream."
+        ),
+    ] = None,
     ttl: Annotated[
         int | None, typer.Option(metavar="SECONDS", min=1, help="The key is missing after this time.")
     ] = None,
@@ -89,13 +101,15 @@ def put(
     if_none_match: Annotated[
         bool, typer.Option("--if-none-match", help="Only if the key does not exist: create, never replace.")
     ] = False,
+    idempotency_key: IdempotencyKey = None,
     url: Url = NODE,
+    token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a key, and print what became of it and its version.
 
     VALUE is text and is stored as a JSON string, letter by letter, also where it looks like a number or like JSON. With
-    --json-value it is JSON. What is read from stdin is taken whole, a last newline included.
+    --json-value it is JSON. What is read from stdin is taken whole, a last newline included. --file stores bytes instead.
 
     \b
     kvctl put greeting hello
@@ -103,47 +117,92 @@ def put(
     kvctl put session 4711 --ttl 3600
     kvctl put leader node-1 --if-none-match
     kvctl put report - < report.txt
+    kvctl put logo --file logo.png --media-type image/png
     """
-    import msgspec
+    if (value is None) == (file is None):
+        raise typer.BadParameter("give either VALUE or --file", param_hint="VALUE")
+    if file is None and media_type is not None:
+        raise typer.BadParameter("it goes with --file: VALUE is text or JSON", param_hint="--media-type")
+    if file is not None and json_value:
+        raise typer.BadParameter("with --file, say --media-type application/json", param_hint="--json-value")
+    what = _loaded(file) if file is not None else _value(value or "", json_value=json_value)
+    with connected(url, token_file) as client:
+        written = client.put(
+            key,
+            what,
+            media_type=media_type,
+            ttl_s=ttl,
+            ack=ack,
+            if_match=if_match,
+            if_absent=if_none_match,
+            idempotency_key=_idempotency(idempotency_key),
+        )
+    _show_written(written, as_json=as_json)
 
-    data: dict[str, Any] = {"key": key, "value": _value(value, json_value=json_value)}
-    if ttl is not None:
-        data["ttl"] = ttl
-    conditions = _conditions(if_match, if_none_match=if_none_match)
-    _write("PUT", url, ack, conditions, as_json=as_json, content=msgspec.json.encode({"data": data}))
 
+def delete(
+    key: Annotated[str | None, typer.Argument(metavar="KEY", callback=utf8, show_default=False)] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", callback=utf8, help="Delete all keys that begin with this; '': all keys."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --prefix deletes.")] = False,
+    ack: Ack = None,
+    if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
+    url: Url = NODE,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a key, and print what became of it and its version; or all keys with a prefix, and print how many.
 
-def delete(key: Key, ack: Ack = None, if_match: IfMatch = None, url: Url = NODE, as_json: AsJson = False) -> None:
-    """Delete a key, and print what became of it and its version. Deleting a key that does not exist succeeds.
+    Deleting a key that does not exist succeeds.
 
     \b
     kvctl delete greeting
     kvctl delete leader --if-match 0198f3a7c2d10000a1b2c3d4
+    kvctl delete --prefix session/ --yes
     """
-    _write("DELETE", url, ack, _conditions(if_match), as_json=as_json, key=key)
+    if (key is None) == (prefix is None):
+        raise typer.BadParameter("give either KEY or --prefix", param_hint="KEY")
+    if prefix is not None:
+        if if_match is not None or idempotency_key is not None:
+            raise typer.BadParameter("conditions are for one key", param_hint="--prefix")
+        _delete_all(prefix, url, token_file, ack, yes=yes, as_json=as_json)
+        return
+    with connected(url, token_file) as client:
+        written = client.delete(key or "", ack=ack, if_match=if_match, idempotency_key=_idempotency(idempotency_key))
+    _show_written(written, as_json=as_json)
 
 
-def health(url: Url = NODE, as_json: AsJson = False) -> None:
-    """Print the health of a node and its tiers. Exit code 1: it is unhealthy, or does not answer.
+def _delete_all(prefix: str, url: str, token_file: Path | None, ack: Any, *, yes: bool, as_json: bool) -> None:
+    which = f"all keys that begin with {prefix!r}" if prefix else "ALL keys"
+    if not yes:
+        if not _somebody_is_there():
+            raise typer.BadParameter("there is nobody to be asked: add --yes", param_hint="--prefix")
+        typer.confirm(f"Delete {which} at {url}?", abort=True, err=True)
+    with connected(url, token_file) as client, Progress("deleted") as progress:
+        deleted = client.delete_prefix(prefix, ack=ack, progress=progress.at)
+    show({"deleted": deleted}, f"deleted {deleted}", as_json=as_json)
 
-    \b
-    kvctl health
-    kvctl health --json | jq .components.store
-    """
-    import msgspec
 
-    from kvcore.cli import _client
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
-    answer = _client.send(url, "GET", "/health")
-    found = _client.understood(answer, _client.Health)
-    rows = [
-        (kind, tier.status, tier.backend, f"{tier.ping_ms:g} ms", tier.detail)
-        for kind, tier in found.components.items()
-    ]
-    head = f"{found.status}: node {found.node}, profile {found.profile}, kvcore {found.version}"
-    show(msgspec.Raw(answer.content), f"{head}\n{table(rows)}", as_json=as_json)
-    if found.status == "unhealthy":
-        raise typer.Exit(ExitCode.FAILED)
+
+def _show_written(written: Written, *, as_json: bool) -> None:
+    detail = "stored" if written.stored else "queued"
+    found = {"key": written.key, "version": written.version, "detail": detail}
+    show(found, f"{detail} {written.version}", as_json=as_json)
+
+
+def _idempotency(text: str | None) -> str | bool:
+    return True if text is None else text or False
+
+
+def _text(value: Value) -> str:
+    parsed = value.json()
+    return parsed if isinstance(parsed, str) else value.text()
 
 
 def _value(text: str, *, json_value: bool) -> Any:
@@ -161,29 +220,17 @@ def _value(text: str, *, json_value: bool) -> Any:
         raise typer.BadParameter(f"this is not valid {kind}: {error}", param_hint="VALUE") from None
 
 
-def _conditions(if_match: str | None, *, if_none_match: bool = False) -> dict[str, str]:
-    headers = {"If-None-Match": "*"} if if_none_match else {}
-    if if_match is not None:
-        headers["If-Match"] = if_match if if_match == "*" else f'"{if_match}"'
-    return headers
+def _loaded(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read it: {error}", param_hint="--file") from None
 
 
-def _write(
-    method: str,
-    url: str,
-    ack: str | None,
-    conditions: dict[str, str],
-    *,
-    as_json: bool,
-    key: str | None = None,
-    content: bytes | None = None,
-) -> None:
-    from kvcore.cli import _client
-
-    query = {name: text for name, text in {"key": key, "ack": ack}.items() if text is not None}
-    headers = conditions | ({"Content-Type": "application/json"} if content else {})
-    answer = _client.send(url, method, "/kv", query=query, headers=headers, content=content)
-    _client.refuse_problem(answer)
-    written = _client.understood(answer, _client.Written)
-    found = {"key": written.data.key, "version": written.data.version, "detail": written.detail}
-    show(found, f"{written.detail} {written.data.version}", as_json=as_json)
+def _save(file: Path, data: bytes) -> None:
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise SettingsError(f"--output: cannot write {file}: {error.strerror}") from None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Annotated, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-__all__ = ("AsJson", "ExitCode", "note", "show", "table")
+if TYPE_CHECKING:
+    from kvcore.client import Value
+
+__all__ = ("AsJson", "AsJsonLines", "ExitCode", "Progress", "note", "show", "table", "value_members", "write_bytes")
 
 
 class ExitCode(IntEnum):
@@ -21,6 +26,7 @@ class ExitCode(IntEnum):
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+AsJsonLines = Annotated[bool, typer.Option("--json", help="Print each line as one JSON document.")]
 
 
 def show(result: Any, text: str, *, as_json: bool) -> None:
@@ -44,3 +50,43 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes on stdout, and nothing else."""
+    typer.echo(data, nl=False)
+
+
+def value_members(value: Value) -> dict[str, object]:
+    """Return a value as members of a JSON document that is printed on one line; no number loses a digit."""
+    import msgspec
+
+    if value.is_json:
+        shown: dict[str, object] = {"value": msgspec.Raw(msgspec.json.format(value.data, indent=-1))}
+    else:
+        shown = {"value_base64": value.data}
+    return shown | {"version": value.version, "media_type": value.media_type, "expires_at": value.expires_at}
+
+
+class Progress:
+    """Shows on stderr how far something is, where that is a terminal, in one line that is gone at the end."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._shown = 0
+
+    def at(self, count: int) -> None:
+        """Show how many there are so far."""
+        if sys.stderr.isatty():
+            text = f"{count:,} {self._what}"
+            self._shown = len(text)
+            typer.echo(f"\r{text}", nl=False, err=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown:
+            typer.echo(f"\r{' ' * self._shown}\r", nl=False, err=True)

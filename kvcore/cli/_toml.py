@@ -30,7 +30,8 @@ def literal(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(literal, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {literal(item)}" for key, item in value.items()) + "}"
+        given = (f"{json.dumps(key)} = {literal(item)}" for key, item in value.items() if item is not None)
+        return "{" + ", ".join(given) + "}"
     # JSON's notation of text, numbers and booleans is TOML's, except for DEL, which TOML wants escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
+from collections import deque
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
+from kvcore.cli import _keys
 from kvcore.cli._app import app
-from kvcore.cli._client import version_of
 
 VERSION = "0198f3a7c2d10000a1b2c3d4"
 STORED = b'{"data":{"key":"k","version":"%s"},"detail":"stored"}' % VERSION.encode()
@@ -29,22 +30,42 @@ HEALTH: dict[str, Any] = {
 }
 
 
+Answer = tuple[int, str, bytes]
+TOKEN = "a-very-secret-token"  # noqa: S105 - made up
+
+
+def problem_document(status: int, problem: str, **members: str) -> dict[str, Any]:
+    """Return a problem document."""
+    return {"type": f"/problems/{problem}", "title": problem, "status": status, **members}
+
+
+def json_answer(document: object) -> Answer:
+    """Return an answer in JSON."""
+    return 200, "application/json", json.dumps(document).encode()
+
+
 class FakeNode(ThreadingHTTPServer):
-    """Answers every request with `answer`, and keeps the last request."""
+    """Answers with `answers` one after the other, the last one for ever, and keeps the last request."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answer: tuple[int, str, bytes] = (200, "application/json", STORED)
+        self.answers: deque[Answer] = deque([(200, "application/json", STORED)])
+        self.requests = 0
         self.method = ""
         self.path = ""
         self.query: dict[str, list[str]] = {}
         self.sent_headers: dict[str, str] = {}
-        self.body: Any = None
+        self.body = b""
+
+    def says(self, *answers: Answer) -> None:
+        """Answer with these from now on."""
+        self.answers = deque(answers)
 
     def fail(self, status: int, problem: str, **members: str) -> None:
         """Answer with a problem document from now on."""
-        document = {"type": f"/problems/{problem}", "title": problem, "status": status, **members}
-        self.answer = (status, "application/problem+json", json.dumps(document).encode())
+        self.says(
+            (status, "application/problem+json", json.dumps(problem_document(status, problem, **members)).encode())
+        )
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -62,8 +83,9 @@ class Handler(BaseHTTPRequestHandler):
         node.method, node.path, node.query = self.command, split.path, parse_qs(split.query, keep_blank_values=True)
         node.sent_headers = {name.lower(): value for name, value in self.headers.items()}
         length = int(self.headers.get("content-length", 0))
-        node.body = self.rfile.read(length) if length else None
-        status, media_type, body = node.answer
+        node.body = self.rfile.read(length) if length else b""
+        node.requests += 1
+        status, media_type, body = node.answers[0] if len(node.answers) == 1 else node.answers.popleft()
         self.send_response(status)
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(body)))
@@ -78,6 +100,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
     """Give a server that kvctl takes for its node."""
+    monkeypatch.delenv("KVCORE_TOKEN", raising=False)
     with FakeNode() as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -92,31 +115,57 @@ def kvctl(*arguments: str, stdin: bytes | None = None) -> Result:
     return CliRunner().invoke(app, arguments, input=stdin)
 
 
-def value_of(value: bytes) -> tuple[int, str, bytes]:
+def value_of(value: bytes) -> Answer:
     """Return a node's answer to a read."""
-    return 200, "application/json", b'{"data":{"value":%s}}' % value
+    return 200, "application/json", value
+
+
+# --- get --------------------------------------------------------------------------------------------------------------
 
 
 def test_get_prints_text_as_it_is_and_anything_else_as_json(node: FakeNode) -> None:
     """A string is printed without quotes, for the shell; another value exactly as the node sent it."""
     for value, shown in ((b'"a \\u00e9"', "a é"), (b'{"n": 1.10}', '{"n": 1.10}'), (b"null", "null"), (b'""', "")):
-        node.answer = value_of(value)
+        node.says(value_of(value))
         assert kvctl("get", "k").stdout == f"{shown}\n"
 
 
-def test_get_as_json_gives_key_value_and_version(node: FakeNode) -> None:
-    """With --json the value stands beside the key and the version, and no number loses a digit."""
-    node.answer = value_of(b"123456789012345678901234567890.10")
+def test_get_as_json_gives_the_value_and_what_is_known_of_it(node: FakeNode) -> None:
+    """With --json the value stands beside the key and the version, on one line, and no number loses a digit."""
+    node.says(value_of(b'{"n":\n 123456789012345678901234567890.10}'))
     result = kvctl("get", "a key/ü&", "--json")
-    assert result.stdout == f'{{"key":"a key/ü&","value":123456789012345678901234567890.10,"version":"{VERSION}"}}\n'
-    assert (node.method, node.path, node.query) == ("GET", "/kv", {"key": ["a key/ü&"]})
+    assert result.stdout == (
+        '{"key":"a key/ü&","value":{"n":123456789012345678901234567890.10},'
+        f'"version":"{VERSION}","media_type":"application/json","expires_at":null}}\n'
+    )
+    assert (node.method, node.path, node.query) == ("GET", "/kv/a%20key%2F%C3%BC%26", {})
+
+
+def test_get_prints_bytes_to_the_last_one(node: FakeNode, tmp_path: Path) -> None:
+    """What is no JSON goes to stdout, or into a file, without a byte more or less; in JSON it is base64."""
+    node.says((200, "image/png", b"\x00\xff\r\n"))
+    assert kvctl("get", "k").stdout_bytes == b"\x00\xff\r\n"
+    result = kvctl("get", "k", "--output", str(tmp_path / "k.png"))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert (tmp_path / "k.png").read_bytes() == b"\x00\xff\r\n"
+    found = json.loads(kvctl("get", "k", "--json").stdout)
+    assert (found["value_base64"], found["media_type"]) == ("AP8NCg==", "image/png")
+
+
+def test_output_into_a_file_that_cannot_be_written_fails(node: FakeNode, tmp_path: Path) -> None:
+    """It is one line that names the file."""
+    node.says(value_of(b"1"))
+    result = kvctl("get", "k", "--output", str(tmp_path / "no" / "file"))
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "no/file" in result.stderr
 
 
 def test_get_asks_for_the_version_that_the_reader_must_see(node: FakeNode) -> None:
-    """--min-version is passed on."""
-    node.answer = value_of(b"1")
-    kvctl("get", "k", "--min-version", VERSION)
-    assert node.query["min_version"] == [VERSION]
+    """--min-version, --wait and --no-cache are passed on."""
+    node.says(value_of(b"1"))
+    kvctl("get", "k", "--min-version", VERSION, "--wait", "0.5", "--no-cache")
+    assert node.query == {"min_version": [VERSION], "wait": ["500"]}
+    assert node.sent_headers["cache-control"] == "no-cache"
 
 
 def test_a_missing_key_has_an_exit_code_of_its_own(node: FakeNode) -> None:
@@ -134,31 +183,44 @@ def test_a_path_that_is_not_there_is_not_a_missing_key(node: FakeNode) -> None:
     assert (result.exit_code, result.stderr) == (1, "kvctl: there is nothing at this path\n")
 
 
+# --- put and delete ---------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
-    ("arguments", "value"),
+    ("arguments", "body"),
     [
-        (["hello"], "hello"),
-        (["42"], "42"),
-        (['{"a": 1}'], '{"a": 1}'),
-        (["42.10", "--json-value"], 42.10),
-        (['{"a": [1, null]}', "--json-value"], {"a": [1, None]}),
-        (["--", "-5"], "-5"),
+        (["hello"], b'"hello"'),
+        (["42"], b'"42"'),
+        (['{"a": 1}'], b'"{\\"a\\": 1}"'),
+        (["42.10", "--json-value"], b"42.10"),
+        (['{"a": [1, null]}', "--json-value"], b'{"a": [1, null]}'),
+        (["--", "-5"], b'"-5"'),
+        (["--", ""], b'""'),
     ],
 )
 def test_put_stores_text_unless_it_is_told_that_the_value_is_json(
-    node: FakeNode, arguments: list[str], value: object
+    node: FakeNode, arguments: list[str], body: bytes
 ) -> None:
-    """Text is never guessed to be something else; --json-value takes it as JSON."""
+    """Text is never guessed to be something else; --json-value takes it as JSON, as it was written."""
     assert kvctl("put", "k", *arguments).exit_code == 0
-    assert json.loads(node.body) == {"data": {"key": "k", "value": value}}
-    if "--json-value" in arguments:
-        assert arguments[0].encode() in node.body  # as it was written: no number loses a digit
+    assert (node.method, node.path, node.body) == ("PUT", "/kv/k", body)
+    assert node.sent_headers["content-type"] == "application/json"
 
 
 def test_put_reads_the_value_from_stdin_to_the_last_byte(node: FakeNode) -> None:
     """`-` takes what comes on stdin as it is, a last newline included."""
     assert kvctl("put", "k", "-", stdin="zwölf\n".encode()).exit_code == 0
-    assert json.loads(node.body)["data"]["value"] == "zwölf\n"
+    assert json.loads(node.body) == "zwölf\n"
+
+
+def test_put_stores_the_bytes_of_a_file(node: FakeNode, tmp_path: Path) -> None:
+    """--file takes any bytes, of stdin too, with the media type that is given."""
+    (tmp_path / "logo").write_bytes(b"\x00\xff\n")
+    for name, stdin in ((str(tmp_path / "logo"), None), ("-", b"\x00\xff\n")):
+        assert kvctl("put", "k", "--file", name, "--media-type", "image/png", stdin=stdin).exit_code == 0
+        assert (node.body, node.sent_headers["content-type"]) == (b"\x00\xff\n", "image/png")
+    kvctl("put", "k", "--file", str(tmp_path / "logo"))
+    assert node.sent_headers["content-type"] == "application/octet-stream"
 
 
 @pytest.mark.parametrize(
@@ -168,10 +230,15 @@ def test_put_reads_the_value_from_stdin_to_the_last_byte(node: FakeNode) -> None
         (["-", "--json-value"], b"[" * 200_000 + b"]" * 200_000),
         (["-"], b"\xff"),
         (["v", "--ttl", "0"], None),
+        ([], None),
+        (["v", "--file", "f"], None),
+        (["v", "--media-type", "text/html"], None),
+        (["--file", "f", "--json-value"], None),
+        (["--file", "/no/such/file"], None),
     ],
 )
 def test_put_refuses_a_value_that_cannot_be_sent(node: FakeNode, arguments: list[str], stdin: bytes | None) -> None:
-    """What is no JSON, no UTF-8 or no lifetime is wrong usage, and the node is not asked."""
+    """What is no JSON, no UTF-8, no lifetime, no file, or two things at once is wrong usage, and the node is not asked."""
     result = kvctl("put", "k", *arguments, stdin=stdin)
     assert (result.exit_code, node.method) == (2, "")
 
@@ -179,8 +246,7 @@ def test_put_refuses_a_value_that_cannot_be_sent(node: FakeNode, arguments: list
 def test_put_passes_lifetime_acknowledgement_and_conditions_on(node: FakeNode) -> None:
     """--ttl, --ack, --if-match and --if-none-match become what the API has for them."""
     kvctl("put", "k", "v", "--ttl", "60", "--ack", "stored", "--if-match", VERSION)
-    assert json.loads(node.body)["data"]["ttl"] == 60
-    assert node.query == {"ack": ["stored"]}
+    assert node.query == {"ttl": ["60"], "ack": ["stored"]}
     assert node.sent_headers["if-match"] == f'"{VERSION}"'
     assert "if-none-match" not in node.sent_headers
     kvctl("put", "k", "v", "--if-match", "*")
@@ -189,29 +255,238 @@ def test_put_passes_lifetime_acknowledgement_and_conditions_on(node: FakeNode) -
     assert node.sent_headers["if-none-match"] == "*"
 
 
+def test_an_idempotency_key_is_made_given_or_left_out(node: FakeNode) -> None:
+    """A conditional write has one, random unless it is named; '' sends none."""
+    kvctl("put", "k", "v", "--if-none-match")
+    assert len(node.sent_headers["idempotency-key"]) >= 32
+    kvctl("delete", "k", "--if-match", VERSION, "--idempotency-key", "mine")
+    assert node.sent_headers["idempotency-key"] == "mine"
+    kvctl("put", "k", "v", "--if-none-match", "--idempotency-key", "")
+    assert "idempotency-key" not in node.sent_headers
+
+
 def test_writes_tell_what_became_of_them(node: FakeNode) -> None:
     """Both put and delete print the detail and the version, or the same as JSON."""
     assert kvctl("put", "k", "v").stdout == f"stored {VERSION}\n"
     assert json.loads(kvctl("delete", "k", "--json").stdout) == {"key": "k", "version": VERSION, "detail": "stored"}
-    assert (node.method, node.query) == ("DELETE", {"key": ["k"]})
+    assert (node.method, node.path) == ("DELETE", "/kv/k")
+
+
+def test_a_prefix_is_deleted_when_that_is_confirmed(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--yes says so, or a person at a terminal, who can also say no."""
+    node.says(
+        json_answer({"data": {"deleted": 2}, "cursor": "c"}), json_answer({"data": {"deleted": 1}, "cursor": None})
+    )
+    assert kvctl("delete", "--prefix", "a/", "--yes").stdout == "deleted 3\n"
+    assert (node.method, node.path, node.query["cursor"]) == ("DELETE", "/keys", ["c"])
+    assert json.loads(kvctl("delete", "--prefix", "", "--yes", "--json").stdout) == {"deleted": 1}
+    monkeypatch.setattr(_keys, "_somebody_is_there", lambda: True)
+    asked = node.requests
+    result = kvctl("delete", "--prefix", "a/", stdin=b"n\n")
+    assert (result.exit_code, node.requests) == (1, asked)
+    assert "'a/'" in result.stderr
+    assert kvctl("delete", "--prefix", "a/", stdin=b"y\n").stdout.endswith("deleted 1\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["k", "--prefix", "k"], ["--prefix", "k"], ["--prefix", "k", "--yes", "--if-match", "*"]],
+)
+def test_delete_refuses_what_is_not_clear(node: FakeNode, arguments: list[str]) -> None:
+    """Nothing named, both named, nobody to be asked, or a condition on many keys: nothing is deleted."""
+    result = kvctl("delete", *arguments)
+    assert (result.exit_code, node.requests) == (2, 0)
+
+
+# --- list and batch ---------------------------------------------------------------------------------------------------
+
+
+def page(*keys: str, cursor: str | None = None, **members: object) -> Answer:
+    """Return a page of a listing."""
+    line = {"version": VERSION, "size": 3, "media_type": "application/json", "expires_at": None}
+    return json_answer({"data": [{"key": key, **line, **members} for key in keys], "cursor": cursor})
+
+
+def test_list_prints_one_key_a_line_through_all_pages(node: FakeNode) -> None:
+    """Keys come as they are; one that would break a line, or look like a quoted one, as a JSON string."""
+    node.says(page("a", "b c", "é", cursor="x"), page(cursor="y"), page("d\ne", '"f"', "g\x1b[2J"))
+    result = kvctl("list", "p/")
+    assert result.stdout == 'a\nb c\né\n"d\\ne"\n"\\"f\\""\n"g\\u001b[2J"\n'
+    assert node.query == {"prefix": ["p/"], "limit": ["1000"], "cursor": ["y"]}
+
+
+def test_list_stops_at_the_limit(node: FakeNode) -> None:
+    """No page is asked for that is not needed."""
+    node.says(page("a", "b", cursor="x"))
+    assert kvctl("list", "--limit", "3").stdout == "a\nb\na\n"
+    assert (node.requests, node.query["limit"]) == (2, ["3"])
+
+
+def test_list_as_json_is_a_document_a_line(node: FakeNode) -> None:
+    """With what is known of each key, and with --values its value, on one line whatever is in it."""
+    node.says(page("a", "b"))
+    assert [json.loads(line) for line in kvctl("list", "--json").stdout.splitlines()] == [
+        {"key": key, "size": 3, "version": VERSION, "media_type": "application/json", "expires_at": None}
+        for key in "ab"
+    ]
+    node.says((200, "application/json", page("a", value="VALUE")[2].replace(b'"VALUE"', b"[1.10,\n2]")))
+    result = kvctl("list", "--json", "--values")
+    assert '"value":[1.10,2]' in result.stdout
+    assert (result.stdout.count("\n"), node.query["values"]) == (1, ["true"])
+
+
+def test_list_shows_values_as_json_only(node: FakeNode) -> None:
+    """A value can hold newlines, so keys and values in plain lines could not be told apart."""
+    assert kvctl("list", "--values").exit_code == 2
+    assert node.requests == 0
+
+
+def test_batch_does_the_lines_of_a_file(node: FakeNode, tmp_path: Path) -> None:
+    """Each line is an operation as the API has it, and has a line with its result."""
+    lines = [
+        {"status": 200, "key": "a", "version": VERSION, "detail": "stored"},
+        {
+            "status": 200,
+            "key": "b",
+            "version": VERSION,
+            "value": [1],
+            "media_type": "application/json",
+            "expires_at": None,
+        },
+        {"status": 404, "key": "c", "problem": problem_document(404, "key-not-found")},
+        {"status": 202, "key": "d", "version": VERSION, "detail": "queued"},
+    ]
+    node.says(json_answer({"data": lines}))
+    operations = [
+        '{"op": "put", "key": "a", "value": 1.10, "ttl": 5, "if_none_match": "*"}',
+        '{"op": "get", "key": "b"}',
+        "",
+        '{"op": "get", "key": "c"}',
+        '{"op": "put", "key": "d", "value_base64": "AA==", "media_type": "image/png", "if_match": "*"}',
+    ]
+    (tmp_path / "operations").write_text("\n".join(operations), encoding="utf-8")
+    result = kvctl("batch", str(tmp_path / "operations"), "--ack", "stored")
+    assert (result.exit_code, node.query) == (0, {"ack": ["stored"]})
+    assert json.loads(node.body)["operations"] == [json.loads(line) for line in operations if line]
+    assert b"1.10" in node.body
+    value = {"value": [1], "version": VERSION, "media_type": "application/json", "expires_at": None}
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [
+        {"op": "put", "key": "a", "version": VERSION, "detail": "stored"},
+        {"op": "get", "key": "b", **value},
+        {"op": "get", "key": "c", "detail": "the key does not exist"},
+        {"op": "put", "key": "d", "version": VERSION, "detail": "queued"},
+    ]
+
+
+def test_a_batch_with_a_failure_exits_1(node: FakeNode) -> None:
+    """The line says why and what became of it, and the others are done."""
+    lines = [
+        {
+            "status": 503,
+            "key": "a",
+            "problem": problem_document(503, "unavailable", detail="down", outcome="not-applied"),
+        },
+        {"status": 200, "key": "b", "version": VERSION, "detail": "stored"},
+    ]
+    node.says(json_answer({"data": lines}), json_answer({"data": lines[:1]}))
+    result = kvctl("batch", "-", stdin=b'{"op":"delete","key":"a"}\n{"op":"delete","key":"b"}\n')
+    assert result.exit_code == 1
+    failed, done = (json.loads(line) for line in result.stdout.splitlines())
+    assert failed == {"op": "delete", "key": "a", "error": "down", "outcome": "not-applied"}
+    assert done["detail"] == "stored"
+    assert result.stderr == "kvctl: 1 of 2 operations failed\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"nonsense",
+        b'{"op": "burn", "key": "a"}',
+        b'{"op": "put", "key": "a"}',
+        b'{"op": "put", "key": "a", "value": 1, "value_base64": ""}',
+        b'{"op": "get", "key": "a", "ttl": 1}',
+        b'{"op": "get", "key": "\xff"}',
+    ],
+)
+def test_a_line_that_is_no_operation_is_named(node: FakeNode, line: bytes) -> None:
+    """By its number, and nothing of what would have gone out with it is sent."""
+    result = kvctl("batch", "-", stdin=b'{"op":"delete","key":"a"}\n' + line)
+    assert (result.exit_code, node.requests) == (1, 0)
+    assert "line 2 is no operation" in result.stderr
+
+
+def test_batch_and_list_stay_quiet_where_there_is_no_terminal(node: FakeNode) -> None:
+    """Progress is for people: none of it goes into a log."""
+    node.says(json_answer({"data": {"deleted": 2}, "cursor": None}))
+    assert kvctl("delete", "--prefix", "a", "--yes").stderr == ""
+
+
+# --- whatever is asked ------------------------------------------------------------------------------------------------
 
 
 def test_a_problem_is_shown_as_its_detail(node: FakeNode) -> None:
-    """What the node says is wrong is what the user reads; of a failed write also whether it may have happened."""
+    """What the node says is wrong is what the user reads; of a write that may have happened also that."""
     node.fail(412, "condition-failed", detail="the key has another version")
     assert kvctl("put", "k", "v").stderr == "kvctl: the key has another version\n"
     node.fail(503, "unavailable", detail="the store does not answer", outcome="unknown")
     result = kvctl("put", "k", "v")
-    assert (result.exit_code, result.stderr) == (1, "kvctl: the store does not answer (outcome: unknown)\n")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("kvctl: the store does not answer (outcome: unknown")
+    node.fail(503, "unavailable", detail="the store does not answer", outcome="not-applied")
+    assert kvctl("put", "k", "v").stderr == "kvctl: the store does not answer\n"
 
 
 @pytest.mark.parametrize(
-    "answer", [(502, "text/html", b"<html>"), (200, "text/html", b"<html>"), (404, "text/plain", b"")]
+    ("status", "problem", "hint"),
+    [
+        (401, "unauthenticated", "--token-file"),
+        (403, "forbidden", "--token-file"),
+        (429, "rate-limited", "kvctl batch"),
+        (501, "unsupported", "kvctl plugins"),
+    ],
 )
-def test_an_answer_of_something_else_is_not_taken_for_a_node(node: FakeNode, answer: tuple[int, str, bytes]) -> None:
+def test_a_refusal_says_what_to_do(node: FakeNode, status: int, problem: str, hint: str) -> None:
+    """Who lacks a token, or asks too much, is told what helps, in one line."""
+    node.fail(status, problem, detail="no")
+    for arguments in (["get", "k"], ["put", "k", "v"], ["list"], ["delete", "--prefix", "k", "--yes"]):
+        result = kvctl(*arguments)
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+        assert hint in result.stderr
+
+
+def test_the_token_comes_from_the_environment_or_a_file(
+    node: FakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never from an argument, which every user of the machine can read; the file goes first."""
+    node.says(value_of(b"1"))
+    kvctl("get", "k")
+    assert "authorization" not in node.sent_headers
+    monkeypatch.setenv("KVCORE_TOKEN", TOKEN)
+    kvctl("get", "k")
+    assert node.sent_headers["authorization"] == f"Bearer {TOKEN}"
+    (tmp_path / "token").write_text("another\n")
+    kvctl("get", "k", "--token-file", str(tmp_path / "token"))
+    assert node.sent_headers["authorization"] == "Bearer another"
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", f"{TOKEN} {TOKEN}".encode(), b"\xff"], ids=["none", "empty", "two", "binary"]
+)
+def test_a_file_without_a_token_is_one_clear_line(node: FakeNode, tmp_path: Path, content: bytes | None) -> None:
+    """It is named, and what is in it is not shown."""
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    result = kvctl("get", "k", "--token-file", str(tmp_path / "token"))
+    assert (result.exit_code, result.stderr.count("\n"), node.requests) == (1, 1, 0)
+    assert "token" in result.stderr
+    assert TOKEN not in result.stderr
+
+
+@pytest.mark.parametrize("answer", [(502, "text/html", b"<html>"), (204, "text/html", b""), (404, "text/plain", b"")])
+def test_an_answer_of_something_else_is_not_taken_for_a_node(node: FakeNode, answer: Answer) -> None:
     """Whatever else listens at the URL is named as such, without a traceback, and is never "key not found"."""
-    node.answer = answer
-    for arguments in (["get", "k"], ["put", "k", "v"], ["delete", "k"], ["health"]):
+    node.says(answer)
+    for arguments in (["get", "k"], ["put", "k", "v"], ["delete", "k"], ["list"], ["health"]):
         result = kvctl(*arguments)
         assert result.exit_code == 1
         assert "is it a node?" in result.stderr
@@ -220,7 +495,7 @@ def test_an_answer_of_something_else_is_not_taken_for_a_node(node: FakeNode, ans
 def test_health_is_printed_and_decides_the_exit_code(node: FakeNode) -> None:
     """A degraded node is no failure, an unhealthy one is; the document is printed in both cases."""
     for status, code, exit_code in (("healthy", 200, 0), ("degraded", 200, 0), ("unhealthy", 503, 1)):
-        node.answer = (code, "application/json", json.dumps(HEALTH | {"status": status}).encode())
+        node.says((code, "application/json", json.dumps(HEALTH | {"status": status}).encode()))
         result = kvctl("health", "--json")
         assert (json.loads(result.stdout)["status"], result.exit_code) == (status, exit_code)
         assert "sqlite" in kvctl("health").stdout
@@ -240,16 +515,12 @@ def test_a_node_that_is_not_there_is_one_clear_line() -> None:
 def test_a_url_that_is_none_is_one_clear_line(url: str) -> None:
     """A wrong --url is named."""
     result = kvctl("get", "k", "--url", url)
-    assert result.exit_code == 1
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert url in result.stderr
 
 
 def test_a_key_that_is_not_text_is_wrong_usage(node: FakeNode) -> None:
     """Bytes from the shell that are no UTF-8 are refused before a node is asked."""
-    result = kvctl("get", "\udcff")
-    assert (result.exit_code, node.method) == (2, "")
-
-
-def test_an_answer_without_a_version_has_none() -> None:
-    """A missing ETag is None, not an empty version."""
-    assert version_of(httpx.Response(200)) is None
+    for arguments in (["get", "\udcff"], ["list", "\udcff"], ["delete", "--prefix", "\udcff", "--yes"]):
+        result = kvctl(*arguments)
+        assert (result.exit_code, node.method) == (2, "")

@@ -1,0 +1,108 @@
+"""What the commands that ask a running node have in common: where it is, the token for it, and what they say when it fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from kvcore.errors import (
+    ForbiddenError,
+    KvcoreError,
+    RateLimitedError,
+    SettingsError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnsupportedError,
+)
+
+if TYPE_CHECKING:
+    from kvcore.client import Client
+
+__all__ = ("NODE", "Ack", "IfMatch", "TokenFile", "Url", "connected", "told", "utf8")
+
+NODE: Final = "http://127.0.0.1:8000"
+TOKEN_VARIABLE: Final = "KVCORE_TOKEN"  # noqa: S105 - the name of a variable
+
+Url = Annotated[str, typer.Option("--url", envvar="KVCORE_URL", help="Where the node is.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help=f"File with the token for the node. Default: the token in {TOKEN_VARIABLE}, if any.",
+    ),
+]
+Ack = Annotated[
+    Literal["accepted", "stored"] | None,
+    typer.Option(
+        "--ack",
+        help="What to wait for: a durable queue has accepted it, or the store has it. Default: accepted where the node"
+        " has a durable queue, else stored.",
+    ),
+]
+IfMatch = Annotated[
+    str | None,
+    typer.Option("--if-match", metavar="VERSION", help="Only if the key has this version; '*': only if it exists."),
+]
+
+_WHAT_TO_DO: Final[tuple[tuple[type[KvcoreError], str], ...]] = (
+    (UnauthenticatedError, f"give a token that the node knows, in {TOKEN_VARIABLE} or by --token-file"),
+    (
+        ForbiddenError,
+        f"use a token with the scope and the key prefix that this needs, in {TOKEN_VARIABLE} or by --token-file",
+    ),
+    (RateLimitedError, "wait, and send less at a time: `kvctl batch` does many operations in one request"),
+    (UnsupportedError, "`kvctl plugins` tells what each backend can do"),
+)
+
+
+@contextmanager
+def connected(url: str, token_file: Path | None) -> Iterator[Client]:
+    """Give a client of the node.
+
+    Raises:
+        KvcoreError: what the client raises, with what a user of kvctl can do about it.
+    """
+    from kvcore.client import Client
+
+    with Client(url, token=_token(token_file)) as client:
+        try:
+            yield client
+        except KvcoreError as error:
+            error.args = (told(error),)
+            raise
+
+
+def told(error: KvcoreError) -> str:
+    """Return an error as a line for people: what is wrong, what became of it, what to do."""
+    text = str(error)
+    if isinstance(error, UnavailableError) and error.outcome == "unknown":
+        text += " (outcome: unknown; it may have been done, and sending the same again is safe)"
+    if text.startswith("no node answers"):
+        text += "; start one with `kvctl serve`, or name another with --url or KVCORE_URL"
+    hint = next((hint for kind, hint in _WHAT_TO_DO if isinstance(error, kind)), None)
+    return f"{text}; {hint}" if hint else text
+
+
+def utf8(text: str | None) -> str | None:
+    """Refuse what the shell passed as bytes that are not text."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("this is not valid UTF-8") from None
+    return text
+
+
+def _token(file: Path | None) -> str | None:
+    """Return the token: never from an argument, which every user of the machine can see."""
+    if file is None:
+        return os.environ.get(TOKEN_VARIABLE) or None
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--token-file: cannot read a token from {file}: {error.__class__.__name__}") from None
