@@ -1,8 +1,8 @@
 """Load the Unicode character database into a node, read all of it back, delete a block, and verify.
 
-Every character that has a name becomes a record: about 140,000, with keys in every script. Start a node, then::
+Every character that has a name becomes a record: about 140,000, with keys in every script. Start a node with ``./start.sh``, then::
 
-    python examples/unicode_names.py --url http://127.0.0.1:8000
+    .venv/bin/python examples/unicode_names.py --url http://127.0.0.1:8000
 
 The exit code is 0 only if every record came back as it was written, and the deleted block, and nothing else, is gone.
 Everything goes in batches, over one session of the client: it reads its own writes, whichever tier has them so far.

@@ -23,7 +23,7 @@ async def test_a_plugin_sees_what_is_applied_and_serves_a_route(monkeypatch: pyt
     resolved = resolve(plugins, environment={}, flags={"profile": "memory"})
     async with open_node(resolved, plugins) as node:
         transport = httpx.ASGITransport(build_app(node, plugins))  # type: ignore[arg-type]  # each types ASGI in its own way
-        async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             await client.put("/kv", json={"data": {"key": "a", "value": 1}})
             await client.delete("/kv", params={"key": "a"})
             seen: Sequence[dict[str, str]] = (await client.get("/audit")).json()

@@ -1,7 +1,7 @@
 """kvctl, the command line of kvcore.
 
-Importing this must stay cheap: a command imports what it needs when it runs, so that `kvctl --help` and `kvctl version`
-load neither the HTTP server nor a driver.
+Importing this must stay cheap: a command imports what it needs when it runs. So `kvctl version` loads no plugin, and
+`kvctl --help` nothing but the plugins, since they may give commands.
 """
 
 from __future__ import annotations

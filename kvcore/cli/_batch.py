@@ -51,7 +51,8 @@ def batch(
                 show(_members(operation, result), "", as_json=True)
                 failed += isinstance(result, KvcoreError)
             done += len(operations)
-            progress.at(done)
+            if not sys.stdout.isatty():  # where the results themselves show how far it is
+                progress.at(done)
     if failed:
         note(f"{failed} of {done} operations failed")
         raise typer.Exit(ExitCode.FAILED)

@@ -51,11 +51,8 @@ IfMatch = Annotated[
 ]
 
 _WHAT_TO_DO: Final[tuple[tuple[type[KvcoreError], str], ...]] = (
-    (UnauthenticatedError, f"give a token that the node knows, in {TOKEN_VARIABLE} or by --token-file"),
-    (
-        ForbiddenError,
-        f"use a token with the scope and the key prefix that this needs, in {TOKEN_VARIABLE} or by --token-file",
-    ),
+    (UnauthenticatedError, f"kvctl takes it from {TOKEN_VARIABLE} or --token-file"),
+    (ForbiddenError, f"kvctl takes it from {TOKEN_VARIABLE} or --token-file"),
     (RateLimitedError, "wait, and send less at a time: `kvctl batch` does many operations in one request"),
     (UnsupportedError, "`kvctl plugins` tells what each backend can do"),
 )
@@ -104,5 +101,7 @@ def _token(file: Path | None) -> str | None:
         return os.environ.get(TOKEN_VARIABLE) or None
     try:
         return file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"--token-file: cannot read a token from {file}: {error.__class__.__name__}") from None
+    except OSError as error:
+        raise SettingsError(f"--token-file: cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"--token-file: {file} is not ASCII text: write nothing but the token into it") from None

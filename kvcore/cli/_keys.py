@@ -125,6 +125,8 @@ def put(
         raise typer.BadParameter("it goes with --file: VALUE is text or JSON", param_hint="--media-type")
     if file is not None and json_value:
         raise typer.BadParameter("with --file, say --media-type application/json", param_hint="--json-value")
+    if if_match is not None and if_none_match:
+        raise typer.BadParameter("a write has one condition: this or --if-none-match", param_hint="--if-match")
     what = _loaded(file) if file is not None else _value(value or "", json_value=json_value)
     with connected(url, token_file) as client:
         written = client.put(

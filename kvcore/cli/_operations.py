@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from kvcore import client
 from kvcore.errors import RequestError
@@ -19,7 +20,7 @@ class Put(msgspec.Struct, tag_field="op", tag="put", forbid_unknown_fields=True,
     value: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     value_base64: bytes | None = None
     media_type: str | None = None
-    ttl: int | None = None
+    ttl: Annotated[int, Meta(ge=1)] | None = None
     if_match: str | None = None
     if_none_match: Literal["*"] | None = None
 

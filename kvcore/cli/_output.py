@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 import typer
+
+from kvcore.errors import SettingsError
 
 if TYPE_CHECKING:
     from kvcore.client import Value
 
 __all__ = ("AsJson", "AsJsonLines", "ExitCode", "Progress", "note", "show", "table", "value_members", "write_bytes")
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What does something to a terminal, but for the ends of lines, and tabs."""
 
 
 class ExitCode(IntEnum):
@@ -34,14 +40,15 @@ def show(result: Any, text: str, *, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        typer.echo(msgspec.json.encode(result))
+        _print(msgspec.json.encode(result))
     else:
-        typer.echo(text)
+        _print(text)
 
 
 def note(message: str) -> None:
-    """Print one line on stderr."""
-    typer.echo(f"kvctl: {message}", err=True)
+    """Print a message on stderr. What is in it of a node's answer does nothing to the terminal."""
+    shown = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", message)
+    typer.echo(f"kvctl: {shown}", err=True)
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
@@ -54,7 +61,16 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
 
 def write_bytes(data: bytes) -> None:
     """Write bytes on stdout, and nothing else."""
-    typer.echo(data, nl=False)
+    _print(data, nl=False)
+
+
+def _print(result: str | bytes, *, nl: bool = True) -> None:
+    try:
+        typer.echo(result, nl=nl)
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough: typer ends the command without a word
+    except OSError as error:
+        raise SettingsError(f"stdout cannot be written: {error.strerror}") from None
 
 
 def value_members(value: Value) -> dict[str, object]:

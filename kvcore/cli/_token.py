@@ -25,6 +25,7 @@ TokenFile = Annotated[
     typer.Option("--file", metavar="FILE", help="The file of tokens. Default: auth.file of the configuration."),
 ]
 
+_SCOPES: Final = ("read", "write", "admin")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 app = typer.Typer(
@@ -112,6 +113,8 @@ def list_tokens(
         for token, place in places
     ]
     show(found, _text(found), as_json=as_json)
+    if path is None and not found:
+        note("no tokens in the configuration, and no file of tokens: name one with --file, or set auth.file")
 
 
 @app.command()
@@ -157,6 +160,9 @@ def _entry(name: str, digest: Any, scopes: list[str], prefixes: list[str] | None
     from kvcore.secret import as_secret
     from kvcore.tokens import Token
 
+    for scope in scopes:
+        if scope not in _SCOPES:
+            raise typer.BadParameter(f"{scope!r} is none of {', '.join(_SCOPES)}", param_hint="--scope")
     tree: dict[str, Any] = {"name": name, "sha256": digest, "scopes": scopes, "prefixes": prefixes or [""]}
     if expires is not None:
         tree["expires"] = _time(expires)

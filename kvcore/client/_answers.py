@@ -61,6 +61,7 @@ class Problem(msgspec.Struct, frozen=True):
     detail: str = ""
     outcome: Fate = "unknown"
     limit_bytes: int = 0
+    version: str | None = None
 
 
 def version_of(answer: httpx.Response) -> str | None:
@@ -107,7 +108,7 @@ def error_of(problem: Problem, status: int, *, version: str | None = None, retry
     if issubclass(kind, UnavailableError):
         members = {"outcome": problem.outcome, "retry_after_s": retry_after_s}
     elif issubclass(kind, ConditionFailedError):
-        members = {"version": version}
+        members = {"version": version or problem.version}
     elif issubclass(kind, KeyTooLongError | ValueTooLargeError):
         members = {"limit_bytes": problem.limit_bytes}
     return kind(problem.detail or problem.title or f"answered {status}", **members)

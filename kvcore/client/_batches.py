@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import msgspec
 
 from kvcore.client._answers import NO_KEY, Problem, error_of, refuse, stranger, understood
 from kvcore.client._calls import Ack, Call, Calls, body_of, shown_value
-from kvcore.client._retrying import Attempts
+from kvcore.client._retrying import Retrying, Steps
 from kvcore.client._values import Value, Written
 from kvcore.errors import KvcoreError, RequestError, UnavailableError
 from kvcore.model import JSON
 
-__all__ = ("Batches", "Delete", "Get", "Operation", "Put", "Result", "Steps", "deletion")
+__all__ = ("Batches", "Delete", "Get", "Operation", "Put", "Result", "deletion")
 
 
 class Put(msgspec.Struct, frozen=True):
@@ -49,9 +49,6 @@ Operation = Put | Get | Delete
 Result = Written | Value | KvcoreError | None
 """Of a write what became of it, of a read the value or None where there is no such key, and of either why it failed."""
 
-
-R = TypeVar("R")
-Steps = Generator[Call[Any] | float, Any, R]
 Chunk = list[tuple[Operation, bytes]]
 
 
@@ -60,11 +57,11 @@ class AnswerTooLargeError(RequestError):
 
 
 class Batches:
-    """Does many operations. Its generators yield calls to be made and, as seconds, pauses; they take the calls' results."""
+    """Does many operations."""
 
-    def __init__(self, calls: Calls, begin: Callable[[Call[Any]], Attempts], *, ack: Ack | None, wait_s: float) -> None:
+    def __init__(self, calls: Calls, retrying: Retrying, *, ack: Ack | None, wait_s: float) -> None:
         self._calls = calls
-        self._begin = begin
+        self._retrying = retrying
         self._ack = ack
         self._wait_s = wait_s
 
@@ -72,11 +69,11 @@ class Batches:
         """Return the result of each operation.
 
         Raises:
-            KvcoreError: a request failed, before there was any result. One that fails later is the result of its
-                operations; what would have followed is not sent.
+            KvcoreError: an operation cannot be sent as it is, and none was; or a request failed, before there was any
+                result. One that fails later is the result of its operations; what would have followed is not sent.
         """
         results: list[Result] = []
-        chunks = _chunks(operations, max_operations, max_bytes)
+        chunks = iter(list(_chunks(operations, max_operations, max_bytes)))
         for chunk in chunks:
             try:
                 results += yield from self._chunk_results(chunk)
@@ -90,12 +87,12 @@ class Batches:
 
     def _chunk_results(self, chunk: Chunk) -> Steps[list[Result]]:
         call = self._call(chunk)
-        attempts = self._begin(call)
-        results: list[Result] = yield call
+        attempts = self._retrying.begin(call)
+        results = yield from self._retrying.result(call)
         while again := [at for at, result in enumerate(results) if _is_to_be_sent_again(chunk[at][0], result)]:
             try:
                 yield attempts.pause_after(UnavailableError("some operations failed", outcome="not-applied"))
-                repeated = yield self._call([chunk[at] for at in again])
+                repeated = yield from self._retrying.result(self._call([chunk[at] for at in again]))
             except KvcoreError:
                 break  # they keep the errors that they have
             for at, result in zip(again, repeated, strict=True):
@@ -124,30 +121,30 @@ class Batches:
         return known is not None and (not isinstance(result, Value) or result.version < known)
 
     def _read_alone(self, key: str) -> Steps[Result]:
+        call = self._calls.get(key, min_version=None, wait_s=self._wait_s, from_store=False, if_none_match=None)
         try:
-            value: Value | None = yield self._calls.get(
-                key, min_version=None, wait_s=self._wait_s, from_store=False, if_none_match=None
-            )
+            return (yield from self._retrying.result(call))
         except KvcoreError as error:
             return error
-        return value
 
     def _note(self, key: str, result: Result) -> None:
         if self._calls.memory and isinstance(result, Written | Value):
             self._calls.memory.note(key, result.version)
 
 
-def deletion(calls: Calls, prefix: str, ack: Ack | None, progress: Callable[[int], object] | None) -> Steps[int]:
+def deletion(
+    calls: Calls, retrying: Retrying, prefix: str, ack: Ack | None, progress: Callable[[int], object] | None
+) -> Steps[int]:
     """Delete what a prefix matches, and return how many keys were deleted."""
-    deleted, cursor, more = 0, None, True
-    while more:
-        page = yield calls.delete_page(prefix, ack=ack, cursor=cursor)
+    deleted, cursor = 0, None
+    while True:
+        page = yield from retrying.result(calls.delete_page(prefix, ack=ack, cursor=cursor))
         deleted += page.data.deleted
-        cursor = page.cursor
-        more = cursor is not None
         if progress:
             progress(deleted)
-    return deleted
+        cursor = page.cursor
+        if cursor is None:
+            return deleted
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------

@@ -311,11 +311,15 @@ def _value_of(answer: httpx.Response, held: Value | None) -> Value | None:
     version, expires_at = version_of(answer), answer.headers.get("expires-at")
     if version is None or answer.status_code != httpx.codes.OK:
         raise stranger(answer)
+    try:
+        ends = datetime.fromisoformat(expires_at) if expires_at else None
+    except ValueError:
+        raise stranger(answer) from None
     return Value(
         data=answer.content,
         media_type=answer.headers.get("content-type", _BYTES),
         version=version,
-        expires_at=datetime.fromisoformat(expires_at) if expires_at else None,
+        expires_at=ends,
     )
 
 

@@ -11,13 +11,13 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 import httpx
 
-from kvcore.client._batches import Batches, Operation, Result, Steps, deletion
+from kvcore.client._batches import Batches, Operation, Result, deletion
 from kvcore.client._calls import Ack, Call, Calls
 from kvcore.client._endpoint import Endpoint
 from kvcore.client._memory import Memory
-from kvcore.client._retrying import Attempts, Retries
+from kvcore.client._retrying import Attempt, Retries, Retrying, Steps
 from kvcore.client._values import CacheStats, Health, Listed, Value, Written
-from kvcore.errors import KvcoreError, UnavailableError
+from kvcore.errors import KvcoreError
 from kvcore.secret import Secret
 
 __all__ = ("AsyncClient", "Client")
@@ -45,10 +45,9 @@ class Configured(Generic[Http]):
         owns_http: bool,
     ) -> None:
         self._endpoint = Endpoint(url, token)
-        self._retries = retries or Retries()
+        self._retrying = Retrying(retries or Retries(), clock)
         self._http: Http = http
         self._owns_http = owns_http
-        self._clock = clock
         self._calls = Calls()
 
     def session(self, *, max_keys: int = 10_000) -> Self:
@@ -65,11 +64,8 @@ class Configured(Generic[Http]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._endpoint.url!r})"
 
-    def _begin(self, call: Call[object]) -> Attempts:
-        return Attempts(call, self._retries, self._clock)
-
     def _batches(self, ack: Ack | None) -> Batches:
-        return Batches(self._calls, self._begin, ack=ack, wait_s=MAX_WAIT_S)
+        return Batches(self._calls, self._retrying, ack=ack, wait_s=MAX_WAIT_S)
 
 
 class Client(Configured[httpx.Client]):
@@ -181,6 +177,7 @@ class Client(Configured[httpx.Client]):
         of one request, as a node has them by default.
 
         Raises:
+            RequestError: an operation cannot be sent as it is; none was.
             KvcoreError: the first request has failed as a whole. When a later one does, that is the result of its
                 operations, and what follows is not sent.
         """
@@ -192,11 +189,13 @@ class Client(Configured[httpx.Client]):
         Pages of up to 1,000 are asked for as they are needed. A key that exists from the first to the last of them is
         yielded once, whatever is written and deleted meanwhile.
         """
-        page = self._run(self._calls.page(prefix, values=values, limit=page_size, cursor=None))
-        yield from page.lines
-        while page.cursor is not None:
-            page = self._run(self._calls.page(prefix, values=values, limit=page_size, cursor=page.cursor))
+        cursor = None
+        while True:
+            page = self._run(self._calls.page(prefix, values=values, limit=page_size, cursor=cursor))
             yield from page.lines
+            cursor = page.cursor
+            if cursor is None:
+                return
 
     def delete_prefix(
         self, prefix: str, *, ack: Ack | None = None, progress: Callable[[int], object] | None = None
@@ -205,7 +204,7 @@ class Client(Configured[httpx.Client]):
 
         `progress` is called with how many were deleted so far. When it fails half-way, call it again: it deletes the rest.
         """
-        return self._drive(deletion(self._calls, prefix, ack, progress))
+        return self._drive(deletion(self._calls, self._retrying, prefix, ack, progress))
 
     def health(self) -> Health:
         """Return the health of the node, an unhealthy one's too."""
@@ -229,17 +228,11 @@ class Client(Configured[httpx.Client]):
         self.close()
 
     def _run(self, call: Call[T]) -> T:
-        attempts = self._begin(call)
-        while True:
-            try:
-                return call.read(self._send(call, attempts.timeout_s()))
-            except UnavailableError as error:
-                pause_s = attempts.pause_after(error)
-            self._sleep(pause_s)
+        return self._drive(self._retrying.result(call))
 
-    def _send(self, call: Call[object], timeout_s: float) -> httpx.Response:
+    def _send(self, attempt: Attempt) -> httpx.Response:
         with self._endpoint.translating():
-            request = self._http.build_request(**self._endpoint.request(call, timeout_s))
+            request = self._http.build_request(**self._endpoint.request(attempt.call, attempt.timeout_s))
             return self._http.send(request, follow_redirects=False)
 
     def _drive(self, steps: Steps[T]) -> T:
@@ -247,14 +240,14 @@ class Client(Configured[httpx.Client]):
             step = next(steps)
             while True:
                 try:
-                    result = self._sleep(step) if isinstance(step, float) else self._run(step)
+                    answer = self._send(step) if isinstance(step, Attempt) else self._sleep(step)
                 except KvcoreError as error:
                     step = steps.throw(error)
                 else:
-                    step = steps.send(result)
+                    step = steps.send(answer)
         except StopIteration as end:
-            result_of_all: T = end.value
-            return result_of_all
+            result: T = end.value
+            return result
 
 
 class AsyncClient(Configured[httpx.AsyncClient]):
@@ -334,19 +327,20 @@ class AsyncClient(Configured[httpx.AsyncClient]):
 
     async def keys(self, prefix: str = "", *, values: bool = False, page_size: int = 1000) -> AsyncIterator[Listed]:
         """Yield the keys that begin with a prefix: see `Client.keys`."""
-        cursor, more = None, True
-        while more:
+        cursor = None
+        while True:
             page = await self._run(self._calls.page(prefix, values=values, limit=page_size, cursor=cursor))
             for line in page.lines:
                 yield line
             cursor = page.cursor
-            more = cursor is not None
+            if cursor is None:
+                return
 
     async def delete_prefix(
         self, prefix: str, *, ack: Ack | None = None, progress: Callable[[int], object] | None = None
     ) -> int:
         """Delete the keys that begin with a prefix: see `Client.delete_prefix`."""
-        return await self._drive(deletion(self._calls, prefix, ack, progress))
+        return await self._drive(deletion(self._calls, self._retrying, prefix, ack, progress))
 
     async def health(self) -> Health:
         """Return the health of the node: see `Client.health`."""
@@ -370,17 +364,11 @@ class AsyncClient(Configured[httpx.AsyncClient]):
         await self.close()
 
     async def _run(self, call: Call[T]) -> T:
-        attempts = self._begin(call)
-        while True:
-            try:
-                return call.read(await self._send(call, attempts.timeout_s()))
-            except UnavailableError as error:
-                pause_s = attempts.pause_after(error)
-            await self._sleep(pause_s)
+        return await self._drive(self._retrying.result(call))
 
-    async def _send(self, call: Call[object], timeout_s: float) -> httpx.Response:
+    async def _send(self, attempt: Attempt) -> httpx.Response:
         with self._endpoint.translating():
-            request = self._http.build_request(**self._endpoint.request(call, timeout_s))
+            request = self._http.build_request(**self._endpoint.request(attempt.call, attempt.timeout_s))
             return await self._http.send(request, follow_redirects=False)
 
     async def _drive(self, steps: Steps[T]) -> T:
@@ -388,11 +376,11 @@ class AsyncClient(Configured[httpx.AsyncClient]):
             step = next(steps)
             while True:
                 try:
-                    result = await (self._sleep(step) if isinstance(step, float) else self._run(step))
+                    answer = await (self._send(step) if isinstance(step, Attempt) else self._sleep(step))
                 except KvcoreError as error:
                     step = steps.throw(error)
                 else:
-                    step = steps.send(result)
+                    step = steps.send(answer)
         except StopIteration as end:
-            result_of_all: T = end.value
-            return result_of_all
+            result: T = end.value
+            return result

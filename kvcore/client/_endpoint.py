@@ -78,4 +78,6 @@ def _checked_url(url: str) -> str:
         raise RequestError("the URL of a node holds no password: give a token instead")
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
         raise RequestError(f"{url!r} is not the URL of a node, such as http://127.0.0.1:8000")
+    if parsed.path.rstrip("/").endswith("/kv"):  # `a` would be written as `kv/a`
+        raise RequestError(f"{url!r} is where a node has its keys: leave out /kv")
     return url

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
 import msgspec
 
 from kvcore.client._calls import Call
 from kvcore.errors import SettingsError, UnavailableError, VersionNotReachedError
 
-__all__ = ("Attempts", "Retries")
+__all__ = ("Attempt", "Attempts", "Retries", "Retrying", "Steps")
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +34,20 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         if self.tries < 1 or min(self.deadline_s, self.try_timeout_s, self.first_pause_s, self.longest_pause_s) <= 0:
             raise SettingsError("a request is tried at least once, and every time limit is above 0")
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """A request to be sent now, and for how many seconds its answer is waited for."""
+
+    call: Call[object]
+    timeout_s: float
+
+
+Steps = Generator[Attempt | float, Any, R]
+"""Work that leaves sending and waiting to a client, so that both clients share it.
+
+It yields attempts, and takes the answer of each or the error that came instead; and it yields pauses, in seconds.
+"""
 
 
 class Attempts:
@@ -75,3 +93,29 @@ class Attempts:
         backoff_s = self._retries.first_pause_s * 2.0 ** (self._failed - 1)
         jittered_s = backoff_s * random.uniform(0.5, 1)  # noqa: S311 - spreads load, guards nothing
         return min(asked_s + jittered_s, self._retries.longest_pause_s)
+
+
+class Retrying:
+    """Makes calls, each as often as is sensible."""
+
+    def __init__(self, retries: Retries, clock: Callable[[], float]) -> None:
+        self._retries = retries
+        self._clock = clock
+
+    def begin(self, call: Call[object]) -> Attempts:
+        """Begin to count the attempts at a call, and the time for them."""
+        return Attempts(call, self._retries, self._clock)
+
+    def result(self, call: Call[T]) -> Steps[T]:
+        """Return what the call's answer means.
+
+        Raises:
+            KvcoreError: that is an error, in the end.
+        """
+        attempts = self.begin(call)
+        while True:
+            try:
+                return call.read((yield Attempt(call, attempts.timeout_s())))
+            except UnavailableError as error:
+                pause_s = attempts.pause_after(error)
+            yield pause_s

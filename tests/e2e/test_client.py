@@ -246,7 +246,7 @@ def test_a_session_reads_its_writes(node: NodeProcess, key: str) -> None:
 
 
 def test_a_batch_is_done_in_order_and_answers_for_each(client: Client, key: str) -> None:
-    """Many operations, some on one key, some that fail."""
+    """Many operations, some on one key, some that fail; a condition that does not hold tells the version to go on with."""
     written = client.batch([Put(f"{key}/{number}", number) for number in range(2500)])
     assert len({result.version for result in written if isinstance(result, Written)}) == 2500
     operations: list[Operation] = [
@@ -265,6 +265,9 @@ def test_a_batch_is_done_in_order_and_answers_for_each(client: Client, key: str)
     assert isinstance(deleted, Written)
     assert (old.json(), new.json(), missing) == (0, "new", None)
     assert isinstance(failed, ConditionFailedError)
+    held = written[2]
+    assert isinstance(held, Written)
+    assert failed.version == held.version
     assert isinstance(invalid, InvalidKeyError)
 
 

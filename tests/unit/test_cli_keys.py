@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -166,6 +169,13 @@ def test_get_asks_for_the_version_that_the_reader_must_see(node: FakeNode) -> No
     kvctl("get", "k", "--min-version", VERSION, "--wait", "0.5", "--no-cache")
     assert node.query == {"min_version": [VERSION], "wait": ["500"]}
     assert node.sent_headers["cache-control"] == "no-cache"
+
+
+def test_what_a_node_says_does_nothing_to_the_terminal(node: FakeNode) -> None:
+    """A message is shown with its control characters written out, whoever has put them there."""
+    detail = "\x1b[2J\x9b2Jgone\r\x07"
+    node.fail(400, "invalid-request", detail=detail)
+    assert kvctl("get", "k").stderr == "kvctl: \\x1b[2J\\x9b2Jgone\\x0d\\x07\n"
 
 
 def test_a_missing_key_has_an_exit_code_of_its_own(node: FakeNode) -> None:
@@ -405,6 +415,7 @@ def test_a_batch_with_a_failure_exits_1(node: FakeNode) -> None:
         b'{"op": "put", "key": "a"}',
         b'{"op": "put", "key": "a", "value": 1, "value_base64": ""}',
         b'{"op": "get", "key": "a", "ttl": 1}',
+        b'{"op": "put", "key": "a", "value": 1, "ttl": 0}',
         b'{"op": "get", "key": "\xff"}',
     ],
 )
@@ -419,6 +430,25 @@ def test_batch_and_list_stay_quiet_where_there_is_no_terminal(node: FakeNode) ->
     """Progress is for people: none of it goes into a log."""
     node.says(json_answer({"data": {"deleted": 2}, "cursor": None}))
     assert kvctl("delete", "--prefix", "a", "--yes").stderr == ""
+
+
+@pytest.mark.parametrize(("terminals", "shown"), [(("stderr",), True), (("stdout", "stderr"), False), ((), False)])
+def test_batch_shows_how_far_it_is_where_its_results_do_not(
+    node: FakeNode, terminals: tuple[str, ...], shown: bool
+) -> None:
+    """On a terminal that has no results, in a line that is gone at the end; never among results."""
+    node.says(json_answer({"data": [{"status": 200, "key": "a", "version": VERSION, "detail": "stored"}]}))
+    ours, theirs = os.openpty()
+    out, err = (theirs if name in terminals else subprocess.DEVNULL for name in ("stdout", "stderr"))
+    command = [sys.executable, "-m", "kvcore.cli", "batch", "-"]
+    subprocess.run(command, input=b'{"op":"delete","key":"a"}', stdout=out, stderr=err, check=True, timeout=60)
+    os.write(theirs, b"that is all\n")
+    seen = b""
+    while not seen.endswith(b"that is all\r\n"):
+        seen += os.read(ours, 10_000)
+    os.close(theirs)
+    os.close(ours)
+    assert (b"1 operations" in seen) is shown
 
 
 # --- whatever is asked ------------------------------------------------------------------------------------------------
@@ -469,6 +499,13 @@ def test_the_token_comes_from_the_environment_or_a_file(
     assert node.sent_headers["authorization"] == "Bearer another"
 
 
+def test_two_conditions_are_wrong_usage(node: FakeNode) -> None:
+    """A write has one, and the message speaks of the options."""
+    result = kvctl("put", "k", "v", "--if-match", VERSION, "--if-none-match")
+    assert (result.exit_code, node.requests) == (2, 0)
+    assert "--if-match" in result.stderr
+
+
 @pytest.mark.parametrize(
     "content", [None, b"", f"{TOKEN} {TOKEN}".encode(), b"\xff"], ids=["none", "empty", "two", "binary"]
 )
@@ -480,6 +517,7 @@ def test_a_file_without_a_token_is_one_clear_line(node: FakeNode, tmp_path: Path
     assert (result.exit_code, result.stderr.count("\n"), node.requests) == (1, 1, 0)
     assert "token" in result.stderr
     assert TOKEN not in result.stderr
+    assert "Error" not in result.stderr
 
 
 @pytest.mark.parametrize("answer", [(502, "text/html", b"<html>"), (204, "text/html", b""), (404, "text/plain", b"")])
@@ -511,7 +549,24 @@ def test_a_node_that_is_not_there_is_one_clear_line() -> None:
     assert "--url" in result.stderr
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1", "http://127.0.0.1:notaport", "http://[::"])
+@pytest.mark.parametrize("arguments", [["get", "k"], ["get", "k", "--json"], ["list"]], ids=" ".join)
+def test_a_full_disk_is_one_clear_line(node: FakeNode, arguments: list[str]) -> None:
+    """What cannot be printed fails, and is no traceback."""
+    line = {"key": "k", "version": VERSION, "size": 1, "media_type": "application/json", "expires_at": None}
+    node.says(json_answer({"data": [line], "cursor": None}))
+    done = subprocess.run(
+        ["sh", "-c", '"$@" > /dev/full', "sh", sys.executable, "-m", "kvcore.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, "kvctl: stdout cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/kv", "nonsense", "ftp://127.0.0.1", "http://127.0.0.1:notaport", "http://[::"]
+)
 def test_a_url_that_is_none_is_one_clear_line(url: str) -> None:
     """A wrong --url is named."""
     result = kvctl("get", "k", "--url", url)

@@ -171,6 +171,13 @@ def test_a_value_that_is_held_already_is_not_sent_again(node: FakeNode, client: 
     assert node.last.headers["if-none-match"] == f'"{VERSION}"'
 
 
+def test_a_value_that_ends_at_no_time_is_no_answer_of_a_node(node: FakeNode, client: Any) -> None:
+    """A header field that cannot be read is an error of kvcore's, as every answer that is none of a node."""
+    node.says(httpx.Response(200, headers={"etag": f'"{VERSION}"', "expires-at": "soon"}, content=b"1"))
+    with pytest.raises(RequestError, match="is it a node"):
+        client.get("k")
+
+
 def test_a_value_without_a_version_is_no_answer_of_a_node(node: FakeNode, client: Any) -> None:
     """Whatever page listens at the URL is not taken for the value."""
     node.says(httpx.Response(200, headers={"etag": '"abc"'}, text="<html>"))
@@ -309,6 +316,13 @@ def test_another_number_of_results_is_no_answer_of_a_node(node: FakeNode, client
         client.batch([Get("a")])
 
 
+def test_an_operation_that_cannot_be_sent_keeps_a_batch_from_being_begun(node: FakeNode, client: Any) -> None:
+    """Else what was done before it would be done, and forgotten."""
+    with pytest.raises(RequestError, match="cannot be written as JSON"):
+        client.batch([Put("a", 1), Put("b", 1), Put("c", object())], max_operations=1)
+    assert node.requests == []
+
+
 def test_no_operations_are_no_request(node: FakeNode, client: Any) -> None:
     """The API refuses an empty batch; its result is known without asking."""
     assert client.batch([]) == []
@@ -366,6 +380,13 @@ def test_what_is_no_token_is_refused_without_being_shown(connect: Connect, token
     with pytest.raises(RequestError, match="token") as raised:
         connect(token=token)
     assert TOKEN not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["http://node/kv", "http://node/kv/", "https://node/base/kv"])
+def test_a_url_of_keys_is_refused(url: str) -> None:
+    """Else `put("a", …)` would write the key "kv/a", and nobody would notice."""
+    with pytest.raises(RequestError, match="leave out /kv"):
+        Client(url)
 
 
 @pytest.mark.parametrize(

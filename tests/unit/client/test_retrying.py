@@ -101,6 +101,15 @@ def test_a_batch_with_a_condition_is_repeated_only_if_it_was_not_applied(node: F
     assert client.batch([Put("k", 1)])[0].version == VERSION
 
 
+def test_times_may_be_whole_numbers(node: FakeNode, connect: Callable[..., Any], clock: FakeClock) -> None:
+    """A pause is a pause, whatever kind of number it is."""
+    client = connect(retries=Retries(longest_pause_s=1))
+    limited = problem(429, "rate-limited", {"retry-after": "9"})
+    node.says(batch_answer(batch_line("k", "not-applied")), limited, batch_answer(batch_line("k")))
+    assert client.batch([Put("k", 1)])[0].version == VERSION
+    assert clock.slept_s[1:] == [1]
+
+
 def batch_line(key: str, outcome: str | None = None) -> dict[str, Any]:
     """Return the result of one operation: it was done, or failed with an outcome."""
     if outcome is None:
