@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
+from pathlib import Path
 
 from kvcore.access import Authenticator
 from kvcore.config import OPEN, OWN_TOKENS, Resolved
@@ -42,6 +43,11 @@ def own_tokens(resolved: Resolved, *, failed: Callable[[], None] = lambda: None)
     """
     auth = resolved.settings.auth
     if auth.mode == OWN_TOKENS or (auth.mode is None and not is_open_by_default(resolved)):
+        if auth.file is not None and not Path(auth.file).exists():
+            source = resolved.sources["auth.file"]
+            raise SettingsError(
+                f"auth.file = {auth.file!r} ({source}): there is no such file; make it with `kvctl token create`"
+            )
         return Tokens(auth.tokens, auth.file, failed=failed)
     shut = [name for name in auth.__struct_fields__ if name.startswith("open_") and not getattr(auth, name)]
     if auth.mode is None and shut:

@@ -148,7 +148,8 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         Count,
         Meta(
             description="About the most bytes of bodies that are being received, and of answers that clients have not taken yet, all"
-            " connections together; what comes then is answered 503, unless one body alone is larger."
+            " connections together, unless one alone is larger. Beyond it, who has left the most untaken is cut off; then bodies"
+            " are answered 503."
         ),
     ] = 256 << 20
 
@@ -682,6 +683,10 @@ def _refuse_combinations(plugins: Plugins, resolved: Resolved) -> None:
                "queue.backend", "cache.backend", "store.backend", "worker.in_node")  # fmt: skip
     if settings.worker.in_node and not has_queue:
         refuse("without a queue there is nothing for a worker to do", "queue.backend", "worker.in_node")
+    for caller in ("token", "address"):
+        rate, burst = f"limits.{caller}_rate_per_s", f"limits.{caller}_burst"
+        if resolved.flat()[rate] is None and resolved.flat()[burst] is not None:
+            refuse("without a rate any number of requests may come, at once and later", burst, rate)
     if settings.store.tombstone_retention_s < settings.cache.pending_ttl_s:
         refuse("deletes must be remembered for as long as an accepted entry may wait in the cache",
                "store.tombstone_retention_s", "cache.pending_ttl_s")  # fmt: skip

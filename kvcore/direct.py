@@ -16,6 +16,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 
 from kvcore.applying import Apply, Lifetimes, Write, apply_all, newly_applied, refreshes
@@ -29,6 +30,8 @@ __all__ = ("DirectWrites",)
 logger = logging.getLogger(__name__)
 
 _MOST_UNSETTLED: Final = 256
+"""From here on direct writes are refused; the bulk calls under way may still add theirs."""
+_MOST_AT_ONCE: Final = 256
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 _PATIENCE_S: Final = 30.0
@@ -101,21 +104,28 @@ class DirectWrites:
         while self._unsettled:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            for _ in range(len(self._unsettled)):
-                write, until = self._unsettled[0]
-                settled = await self._is_settled(write, until)
-                self._unsettled.popleft()
-                if not settled:
-                    self._unsettled.append((write, until))  # the others are not made to wait for this one
+            left, at_once = len(self._unsettled), 1
+            while left:
+                some = list(islice(self._unsettled, min(at_once, left)))
+                settled = await self._are_settled(some)
+                for _ in some:
+                    self._unsettled.popleft()
+                left -= len(some)
+                if settled:
+                    at_once = min(2 * at_once, _MOST_AT_ONCE)  # the store works again
+                else:
+                    self._unsettled.extend(some)  # the others are not made to wait for these
 
-    async def _is_settled(self, write: Write, until: float) -> bool:
+    async def _are_settled(self, some: Sequence[tuple[Write, float]]) -> bool:
+        """Apply writes again, and tell whether that is the end of it; one that is alone is given up when its time is over."""
+        writes = [write for write, _ in some]
         try:
-            await self._applied_and_refreshed([write])
+            await self._applied_and_refreshed(writes)
         except UnavailableError as error:
-            if asyncio.get_running_loop().time() < until:
+            if len(some) > 1 or asyncio.get_running_loop().time() < some[0][1]:
                 return False
-            logger.error("gave up asking what became of version %s: %s", write.mutation.version, error)  # noqa: TRY400 - no fault of ours
-            refused = refreshes([write], [Outcome(Verdict.REJECTED)], self._lifetimes)
+            logger.error("gave up asking what became of version %s: %s", writes[0].mutation.version, error)  # noqa: TRY400 - no fault of ours
+            refused = refreshes(writes, [Outcome(Verdict.REJECTED)], self._lifetimes)
             with suppress(UnavailableError):
                 await self._refresh(refused)
         return True

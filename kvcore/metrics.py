@@ -24,6 +24,7 @@ Limit = Literal[
     "address-rate",
     "token-rate",
     "concurrent-requests",
+    "waiting-readers",
     "connections",
     "buffered-bytes",
     "head-size",

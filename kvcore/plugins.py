@@ -61,7 +61,8 @@ class Plugins:
         except KeyError:
             there = ", ".join(sorted(self.factories[kind])) or "none"
             message = (
-                f"there is no {kind} backend {name!r}; installed: {there}; by convention kvcore-{kind}-{name} gives it"
+                f"there is no {kind} backend {name!r}; installed: {there};"
+                f" choose one of these, or install the plugin that gives it, by convention kvcore-{kind}-{name}"
             )
             raise PluginError(message + self._not_loaded()) from None
 
@@ -77,7 +78,7 @@ class Plugins:
             there = ", ".join(("none", "tokens", *sorted(self.authentications)))
             message = (
                 f"auth.mode = {name!r}: there is no such way to authenticate; there is {there};"
-                f" by convention kvcore-auth-{name} gives it"
+                f" choose one of these, or install the plugin that gives it, by convention kvcore-auth-{name}"
             )
             raise PluginError(message + self._not_loaded()) from None
 

@@ -110,7 +110,8 @@ class KeyValueService:
         self._metrics = metrics
         self._lifetimes = Lifetimes(settings.cache)
         self._tokens = itertools.count()
-        self._awaiting = 0
+        # Who waits does nothing, and for seconds: others must be served meanwhile.
+        self._awaiting, self._most_awaiting = 0, max(1, settings.limits.concurrent_requests // 2)
         self._store = store.backend
         self._limits = self._theirs = store.backend.limits
         self._take_note_of_limits()
@@ -203,6 +204,7 @@ class KeyValueService:
         Raises:
             RequestError: the key cannot be one, or no node can have given `min_version`.
             VersionNotReachedError: `min_version` did not arrive in time.
+            OverloadedError: too many wait for theirs already.
             UnavailableError: the cache does not have the key and the store cannot be asked.
         """
         self._check_key(key)
@@ -286,6 +288,9 @@ class KeyValueService:
         """Ask the store again until it has the version, at growing intervals, which are longer the more wait."""
         forgotten = version_at(self._clock.now_ms() - int(self._settings.store.tombstone_retention_s * 1000))
         pause_s = _FIRST_POLL_S
+        if self._awaiting >= self._most_awaiting:
+            self._metrics.limited("waiting-readers")
+            raise OverloadedError("too many requests wait for versions already: try again")
         self._awaiting += 1
         try:
             async with asyncio.timeout(wait_s):

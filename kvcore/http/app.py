@@ -17,7 +17,7 @@ from kvcore.http.gate import gate_of
 from kvcore.http.health import health_handlers
 from kvcore.http.keys import listing_handlers
 from kvcore.http.kv import kv_handlers
-from kvcore.http.limiting import Buffers, Limiter
+from kvcore.http.limiting import Limiter
 from kvcore.http.methods import method_not_allowed
 from kvcore.http.pages import openapi_config, page_handlers
 from kvcore.http.problems import by_fault, problem, problem_of
@@ -29,8 +29,8 @@ from kvcore.runtime import Drain, Node
 __all__ = ("build_app", "build_worker_app")
 
 
-def build_app(node: Node, plugins: Plugins, buffers: Buffers | None = None) -> ASGIApp:
-    """Return the application: kvcore's own handlers and those of the plugins. `buffers`: those of its server's connections.
+def build_app(node: Node, plugins: Plugins) -> ASGIApp:
+    """Return the application: kvcore's own handlers and those of the plugins.
 
     Raises:
         PluginError: a plugin's path is taken.
@@ -44,7 +44,7 @@ def build_app(node: Node, plugins: Plugins, buffers: Buffers | None = None) -> A
     operations = [*health_handlers(node), *stats_handlers(node.service, node.metrics)]
     own = [*keys, *many, *operations, *page_handlers()]
     given = [handler for handlers in plugins.given("kvcore_routes") for handler in handlers]
-    limiter = Limiter(node.settings, node.metrics, buffers)
+    limiter = Limiter(node.settings, node.metrics)
     try:
         return Edge(_litestar([*own, *given], openapi_config(own)), node, gate_of(node), limiter, keys)
     except Exception as error:
@@ -53,9 +53,9 @@ def build_app(node: Node, plugins: Plugins, buffers: Buffers | None = None) -> A
         raise
 
 
-def build_worker_app(drain: Drain, buffers: Buffers | None = None) -> ASGIApp:
+def build_worker_app(drain: Drain) -> ASGIApp:
     """Return the application of a worker: its health and its metrics."""
-    limiter = Limiter(drain.settings, drain.metrics, buffers)
+    limiter = Limiter(drain.settings, drain.metrics)
     return Edge(_litestar(health_handlers(drain), None), drain, gate_of(drain), limiter)
 
 

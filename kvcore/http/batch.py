@@ -1,6 +1,7 @@
 """`/batch`: many operations in one request, each with a result of its own.
 
-All are asked at once, so that the batchers of the service make one bulk call per tier of them.
+All writes are asked at once, so that the batchers of the service make one bulk call per tier of them. Reads are asked in
+portions, of which there is one unless values were large of late: nobody knows how large one is before it is read.
 """
 
 from __future__ import annotations
@@ -108,6 +109,8 @@ _ONE_VALUE: Final = {
 
 def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Counter) -> list[HTTPRouteHandler]:
     """Return the handler of `/batch` over a service; results are counted by operation and status."""
+    sizes = _Sizes()
+    parsing = asyncio.Lock()
 
     @post(
         "/batch",
@@ -143,8 +146,16 @@ def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Cou
         if len(body) < _LONG_BODY_BYTES:
             asked = parse_batch(body, limits)
         else:
-            asked = await asyncio.to_thread(parse_batch, body, limits)
-        results = _within(await in_turns(_run(service, grant, one, query.ack) for one in asked), limits.page_bytes)
+            async with parsing:
+                asked = await asyncio.to_thread(parse_batch, body, limits)
+        writes = [one for one in asked if isinstance(one, Write)]
+        gets = [one.key for one in asked if isinstance(one, GetOperation)]
+        written, read = await asyncio.gather(
+            in_turns(_write(service, grant, one, query.ack) for one in writes),
+            _read_all(service, grant, gets, limits.page_bytes, sizes),
+        )
+        of_writes, of_gets = iter(written), iter(read)
+        results = [next(of_writes if isinstance(one, Write) else of_gets) for one in asked]
         for (name, status), count in _counts(asked, results).items():
             counted.labels(name, str(status)).inc(count)
         return Answer(200, _encode(BatchResults(results)), headers=[_ASK_AGAIN])
@@ -152,8 +163,14 @@ def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Cou
     return [run_batch]
 
 
+_MOST_AT_ONCE_BYTES: Final = 32 << 20
+"""About what the values of one portion come to at the most.
+
+As much as a cache across a network can send within its deadline: more would open its circuit breaker for everybody.
+"""
+_FIRST_EXPECTED_BYTES: Final = 4096
 _LONG_BODY_BYTES: Final = 128 * 1024
-"""What is longer is parsed in a thread: it takes more than some milliseconds, for which nobody else should wait."""
+"""What is longer is parsed in a thread, one at a time: it takes more than some milliseconds, for which nobody else should wait."""
 _ASK_AGAIN: Final = (b"cache-control", b"no-cache")
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -165,19 +182,56 @@ def _check_headers(headers: RawHeaders) -> None:
         InvalidRequestError: it is not sent as JSON, which a web page cannot do unasked, or has a condition as a whole.
     """
     said = write_headers(headers)
-    if said.expected is not None or said.idempotency_key:
-        raise InvalidRequestError(
-            "a batch has no condition and no Idempotency-Key as a whole: operations have if_match"
-        )
+    said.refuse_conditions("a batch, whose operations have if_match,")
     if not said.content_type or read_media_type(said.content_type) != JSON:
         raise InvalidRequestError(f"send the batch with Content-Type: {JSON}", problem="unsupported-media-type")
 
 
-async def _run(service: KeyValueService, grant: Grant, one: GetOperation | Write, ack: Ack | None) -> Result:
+class _Sizes:
+    """How large values are, by those that batches have read of late."""
+
+    def __init__(self) -> None:
+        self._expected_bytes = _FIRST_EXPECTED_BYTES
+
+    def portion(self, left_bytes: int) -> int:
+        """Return how many values to read next, where so many bytes are left."""
+        return max(1, min(left_bytes, _MOST_AT_ONCE_BYTES) // self._expected_bytes)
+
+    def saw(self, count: int, total_bytes: int) -> None:
+        """Take note of what was read. Large values are forgotten slowly, since to expect too little costs others more."""
+        self._expected_bytes = max(1, total_bytes // count, self._expected_bytes // 2)
+
+
+async def _read_all(
+    service: KeyValueService, grant: Grant, keys: Sequence[str], most_bytes: int, sizes: _Sizes
+) -> list[Result]:
+    """Read keys until their values are `most_bytes` together; one value alone is never too much."""
+    results: list[Result] = []
+    left = most_bytes
+    while len(results) < len(keys) and left > 0:
+        some = keys[len(results) : len(results) + sizes.portion(left)]
+        read = await in_turns(_read(service, grant, key) for key in some)
+        sizes.saw(len(read), sum(map(_size_bytes, read)))
+        for result in read:
+            is_alone = left == most_bytes
+            left -= _size_bytes(result)
+            if left < 0 and not is_alone:
+                break
+            results.append(result)
+    detail = f"the values read by a batch are at most {most_bytes} bytes together: read this one by itself"
+    return [*results, *(_failed(key, problem("answer-too-large", detail)) for key in keys[len(results) :])]
+
+
+async def _read(service: KeyValueService, grant: Grant, key: str) -> Result:
     try:
-        if isinstance(one, GetOperation):
-            grant.check("read", one.key)
-            return _read((await service.get(one.key)).entry, one.key)
+        grant.check("read", key)
+        return _found((await service.get(key)).entry, key)
+    except KvcoreError as error:
+        return _failed(key, problem_of(error))
+
+
+async def _write(service: KeyValueService, grant: Grant, one: Write, ack: Ack | None) -> Result:
+    try:
         grant.check("write", one.key)
         if one.value is None:
             written = await service.delete(one.key, expected=one.expected, ack=ack)
@@ -200,7 +254,7 @@ def _written(write: Write, written: Written) -> WriteResult:
     )
 
 
-def _read(entry: Entry | None, key: str) -> ReadResult | FailedResult:
+def _found(entry: Entry | None, key: str) -> ReadResult | FailedResult:
     if entry is None:
         return _failed(key, problem("key-not-found", "the key does not exist"))
     value, value_base64 = value_members(entry)
@@ -225,16 +279,6 @@ def _counts(asked: Sequence[GetOperation | Write], results: Sequence[Result]) ->
     return collections.Counter(zip(kinds, (result.status for result in results), strict=True))
 
 
-def _within(results: Sequence[Result], most_bytes: int) -> list[Result]:
-    """Return the results, those of values that are too much together replaced; one value alone is never too much."""
-    total, kept = 0, list[Result]()
-    for result in results:
-        if isinstance(result, ReadResult):
-            size = memoryview(result.value or result.value_base64 or b"").nbytes
-            if total and total + size > most_bytes:
-                detail = f"the values read by a batch are at most {most_bytes} bytes together: read this one by itself"
-                kept.append(_failed(result.key, problem("answer-too-large", detail)))
-                continue
-            total += size
-        kept.append(result)
-    return kept
+def _size_bytes(result: Result) -> int:
+    """Return how large the value in a result is; 0 where there is none."""
+    return memoryview(result.value or result.value_base64 or b"").nbytes if isinstance(result, ReadResult) else 0

@@ -36,6 +36,20 @@ class Connections(ServerState):
         metrics.connections.set_function(lambda: len(self.connections))
         metrics.buffered.set_function(lambda: self.buffers.held)
 
+    def make_room(self) -> bool:
+        """Cut off those who have left the most of their answers untaken, until all hold little enough; tell whether they do.
+
+        To refuse whoever comes next would let a few clients that do not read keep everybody else out.
+        """
+        connections = cast("set[StrictHttpProtocol]", self.connections)
+        while self.buffers.held > self.buffers.limit:
+            largest = max(connections, key=lambda one: one.untaken_answer, default=None)
+            if largest is None or not largest.untaken_answer:
+                return False
+            self.metrics.limited("buffered-bytes")
+            largest.cut_off()
+        return True
+
     def sweep(self, tick: int) -> None:
         """Close what clients have kept waiting for too long: a tenth of the connections at each of ten ticks a second."""
         if tick % _TICKS == 0:

@@ -20,7 +20,7 @@ __all__ = ("ReadHeaders", "WriteHeaders", "read_headers", "read_media_type", "wr
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _ETAG: Final = re.compile(r'"([0-9a-f]{24})"')
-_NOT_FOR_READS: Final = frozenset((b"if-match", b"if-unmodified-since"))
+_NOT_FOR_READS: Final = frozenset((b"if-match", b"if-unmodified-since", b"idempotency-key"))
 _SAID_ONCE: Final = frozenset(
     (
         b"if-match",
@@ -50,7 +50,7 @@ def read_headers(headers: RawHeaders) -> ReadHeaders:
     """Read the header fields of a read.
 
     Raises:
-        InvalidRequestError: there is a condition among them that reads do not take, which must not be ignored.
+        InvalidRequestError: there is a condition or an Idempotency-Key, which reads do not take, and must not ignore.
     """
     from_store, held = False, ""
     for name, value in headers:
@@ -69,6 +69,15 @@ class WriteHeaders(msgspec.Struct, frozen=True, gc=False):
     expected: Version | None = None
     idempotency_key: bytes = b""
     content_type: bytes = b""
+
+    def refuse_conditions(self, what: str) -> None:
+        """Return if neither a condition nor an Idempotency-Key is said of a request for many keys.
+
+        Raises:
+            InvalidRequestError: one is, which cannot be honoured.
+        """
+        if self.expected is not None or self.idempotency_key:
+            raise InvalidRequestError(f"{what} has no condition and no Idempotency-Key as a whole")
 
     def request_id(
         self, grant: Grant, method: str, key: str, value: bytes = b"", media_type: str = "", ttl_s: int | None = None

@@ -18,6 +18,7 @@ from kvcore.http.answers import Answer
 from kvcore.http.cursor import cursor_at, place_of
 from kvcore.http.entries import moment, value_members
 from kvcore.http.gate import grant_of
+from kvcore.http.headers import read_headers, write_headers
 from kvcore.http.in_turns import in_turns
 from kvcore.http.openapi import EXAMPLE_VERSION, DescribedAnswer, described
 from kvcore.http.requests import WriteQuery, read_query
@@ -121,6 +122,7 @@ def listing_handlers(service: KeyValueService, page_bytes: int) -> list[HTTPRout
     )
     async def list_keys(request: AnyRequest) -> ASGIApp:
         query = read_query(request.scope["query_string"], ListQuery)
+        read_headers(request.scope["headers"])  # a page has no ETag: If-None-Match never matches, the rest is refused
         grant_of(request.scope).check("read", query.prefix)
         scanned = await _scan(service, query)
         if query.values:
@@ -153,6 +155,7 @@ def listing_handlers(service: KeyValueService, page_bytes: int) -> list[HTTPRout
     )
     async def delete_keys(request: AnyRequest) -> ASGIApp:
         query = read_query(request.scope["query_string"], DeleteQuery)
+        write_headers(request.scope["headers"]).refuse_conditions("deleting a page of keys")
         grant_of(request.scope).check("write", query.prefix)
         scanned = await _scan(service, query)
         await _delete_all(service, [listed.key for listed in scanned.listed], query.ack)

@@ -71,21 +71,25 @@ class RateLimit:
 class Buffers:
     """Counts the bytes that all connections hold for clients who have not sent, or not taken, all of a body."""
 
-    __slots__ = ("held", "limit")
+    __slots__ = ("answers", "bodies", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.held = 0
+        self.bodies = self.answers = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of both kinds."""
+        return self.bodies + self.answers
 
 
 class Limiter:
-    """Counts the requests of each address and of each token, and looks at what is under way."""
+    """Counts the requests of each address and of each token, and looks at how many are under way."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, buffers: Buffers | None = None) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         limits = settings.limits
         self._metrics = metrics
         self._concurrent = limits.concurrent_requests
-        self._buffers = buffers or Buffers(limits.buffered_bytes)
         self._addresses = Addresses(settings.http.trusted_proxies)
         self._by_address = _rate_limit(limits.address_rate_per_s, limits.address_burst)
         self._by_token = _rate_limit(limits.token_rate_per_s, limits.token_burst)
@@ -96,8 +100,9 @@ class Limiter:
         Raises:
             RateLimitedError, OverloadedError: it may not.
         """
-        if in_progress > self._concurrent or self._buffers.held > self._buffers.limit:
-            self._admit_under_load(scope, in_progress)
+        if in_progress > self._concurrent and scope["path"] not in _NEVER_LIMITED:
+            self._metrics.limited("concurrent-requests")
+            raise OverloadedError(f"{self._concurrent} requests are being served already: try again")
         if self._by_address is not None and scope["path"] not in _NEVER_LIMITED:
             wait_s = self._by_address.take(self._addresses.caller(scope))
             if wait_s:
@@ -115,15 +120,6 @@ class Limiter:
             if wait_s:
                 self._metrics.limited("token-rate")
                 raise RateLimitedError("this token sends too many requests", retry_after_s=wait_s)
-
-    def _admit_under_load(self, scope: HTTPScope, in_progress: int) -> None:
-        if scope["path"] in _NEVER_LIMITED:
-            return
-        if in_progress > self._concurrent:
-            self._metrics.limited("concurrent-requests")
-            raise OverloadedError(f"{self._concurrent} requests are being served already: try again")
-        self._metrics.limited("buffered-bytes")
-        raise OverloadedError("too many bodies and answers are under way: try again")
 
 
 def _rate_limit(rate_per_s: float | None, burst: int | None) -> RateLimit | None:

@@ -79,6 +79,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     outcome: str | msgspec.UnsetType = msgspec.UNSET
     limit_bytes: int | msgspec.UnsetType = msgspec.UNSET
+    version: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class DescribedAnswer(msgspec.Struct, frozen=True):

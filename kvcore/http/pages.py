@@ -7,7 +7,9 @@ from importlib import resources
 from typing import Any, Final
 
 from litestar import Request, get
-from litestar.handlers import HTTPRouteHandler
+from litestar.connection import ASGIConnection
+from litestar.exceptions import NotFoundException
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import License, Server, Tag
@@ -22,6 +24,7 @@ from kvcore.http.openapi import BEARER, components
 __all__ = ("openapi_config", "page_handlers")
 
 _STATIC = resources.files("kvcore.http") / "static"
+_ASSETS: Final = frozenset(file.name for file in (_STATIC / "swagger-ui").iterdir())
 
 
 class SwaggerUi(OpenAPIRenderPlugin):
@@ -76,6 +79,15 @@ def page_handlers() -> list[HTTPRouteHandler | Router]:
         return Answer(200, (_STATIC / "index.html").read_bytes(), media_type=b"text/html; charset=utf-8")
 
     assets = create_static_files_router(
-        path="/docs/assets", directories=[str(_STATIC / "swagger-ui")], include_in_schema=False
+        path="/docs/assets",
+        directories=[str(_STATIC / "swagger-ui")],
+        guards=[_refuse_unknown_asset],
+        include_in_schema=False,
     )
     return [index, assets]
+
+
+def _refuse_unknown_asset(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    # Names that no file can have, too long or with a NUL, are errors of the file system when they are looked for.
+    if str(connection.path_params.get("file_path", "")).lstrip("/") not in _ASSETS:
+        raise NotFoundException

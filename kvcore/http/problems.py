@@ -29,7 +29,16 @@ from kvcore.errors import (
 )
 from kvcore.http.answers import Answer, Headers
 
-__all__ = ("PROBLEMS", "InvalidRequestError", "ProblemType", "by_fault", "problem", "problem_body", "problem_of")
+__all__ = (
+    "PROBLEMS",
+    "BodyTooLargeError",
+    "InvalidRequestError",
+    "ProblemType",
+    "by_fault",
+    "problem",
+    "problem_body",
+    "problem_of",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -99,11 +108,14 @@ PROBLEMS: Final = _types(
         "condition-failed",
         412,
         "Condition failed",
-        "The key is not at the version that `If-Match` or `If-None-Match` asks for; nothing was changed. `ETag` is the version that it has,"
-        " where it exists: read it, decide again.",
+        "The key is not at the version that `If-Match` or `If-None-Match` asks for; nothing was changed. `ETag` and `version` are"
+        " what it has, where it exists: read it, decide again.",
     ),
     ProblemType(
-        "body-too-large", 413, "Body too large", "The body is larger than a request may be. The connection is closed."
+        "body-too-large",
+        413,
+        "Body too large",
+        "The body is larger than `limit_bytes`, which is more than such a request needs. The connection is closed.",
     ),
     ProblemType("value-too-large", 413, "Value too large", "The value is larger than `limit_bytes`."),
     ProblemType("key-too-long", 414, "Key too long", "The key is longer than `limit_bytes` in UTF-8."),
@@ -175,6 +187,14 @@ class InvalidRequestError(RequestError):
         self.problem = problem
 
 
+class BodyTooLargeError(InvalidRequestError):
+    """A body that is larger than `limit_bytes`. It has not been read to its end, so its connection is closed."""
+
+    def __init__(self, limit_bytes: int, *, problem: str) -> None:
+        super().__init__(f"the body is larger than {limit_bytes} bytes", problem=problem)
+        self.limit_bytes = limit_bytes
+
+
 # The most specific first.
 _BY_ERROR: Final[tuple[tuple[type[KvcoreError], str], ...]] = (
     (InvalidKeyError, "invalid-key"),
@@ -219,11 +239,12 @@ def problem_of(error: KvcoreError) -> Answer:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
     elif isinstance(error, UnauthenticatedError):
         headers.append((b"www-authenticate", b'Bearer realm="kvcore"'))
-    elif name == "body-too-large":
-        headers.append((b"connection", b"close"))  # nobody is going to read the rest
-    elif isinstance(error, KeyTooLongError | ValueTooLargeError):
+    elif isinstance(error, KeyTooLongError | ValueTooLargeError | BodyTooLargeError):
         members["limit_bytes"] = error.limit_bytes
+        if isinstance(error, BodyTooLargeError):
+            headers.append((b"connection", b"close"))  # nobody is going to read the rest
     elif isinstance(error, ConditionFailedError) and error.version is not None:
+        members["version"] = error.version  # in a batch there is no ETag
         headers.append((b"etag", b'"%s"' % error.version.encode()))
     return problem(name, str(error), headers, **members)
 

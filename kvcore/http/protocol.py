@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sized
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import unquote
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -29,6 +31,19 @@ Phase = Literal["idle", "head", "body"]
 """What a client may keep us waiting with: its next request, the rest of a head, the rest of a body."""
 
 
+class _Flow(FlowControl):
+    """Reads nothing more while requests wait for their turn; uvicorn does so for each of them, and they would grow in number."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, unless there is something to do first."""
+        if not self._waiting:
+            super().resume_reading()
+
+
 class StrictHttpProtocol(HttpToolsProtocol):
     """One connection, of which nothing is believed.
 
@@ -47,7 +62,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
     _running: RequestResponseCycle | None = None
     _received = 0  # of the body of the last request
     _held = 0  # of the bodies of requests without an answer yet
-    _untaken_answer = 0  # by the client, when there was too much of it to go on
+    _held_by_running = 0  # of these, the one that is being answered
+    untaken_answer = 0  # by the client, when there was too much of it to go on
     _phase: Phase | None = None
     _subject: object = None
     _seen = 0  # of what was received, when it was looked at last
@@ -70,6 +86,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Take a connection, if there may be one more."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         if len(self.connections) > self._all.limit:
             self._refuse("overloaded", f"there are {self._all.limit} connections already: try again", "connections")
 
@@ -125,8 +142,10 @@ class StrictHttpProtocol(HttpToolsProtocol):
             return
         buffers = self._buffers
         self._held += size
-        buffers.held += size
-        if buffers.held > buffers.limit and buffers.held > self._held:
+        buffers.bodies += size
+        if self.cycle is self._running:
+            self._held_by_running += size
+        if buffers.held > buffers.limit and buffers.held > self._held and not self._all.make_room():
             self._refuse("overloaded", "too many bodies and answers are under way: try again", "buffered-bytes")
             return
         super().on_body(body)
@@ -140,36 +159,44 @@ class StrictHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request. uvicorn arms a timer for each besides, which `look_after` spares."""
         self.server_state.total_requests += 1
-        if self._held and not self.pipeline:
-            self._release()
+        self._release(self._held_by_running)
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """Note how much of an answer has to wait until the client takes it."""
         super().pause_writing()
-        self._untaken_answer = self.transport.get_write_buffer_size()
-        self._buffers.held += self._untaken_answer
+        self.untaken_answer = self.transport.get_write_buffer_size()
+        self._buffers.answers += self.untaken_answer
+        if self._buffers.held > self._buffers.limit and self._buffers.held > self.untaken_answer:
+            self._all.make_room()
 
     def resume_writing(self) -> None:
         """Go on: the client has taken nearly all."""
         super().resume_writing()
-        self._buffers.held -= self._untaken_answer
-        self._untaken_answer = 0
+        self._forget_untaken()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every request of this connection, and not only the last one, that nobody waits for its answer."""
         super().connection_lost(exc)
-        self._release()
-        self._buffers.held -= self._untaken_answer
-        self._untaken_answer = 0
+        self._release(self._held)
+        self._forget_untaken()
         for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
+
+    def cut_off(self) -> None:
+        """End the connection at once, and what it holds of an answer."""
+        self._forget_untaken()
+        self.transport.abort()
+
+    def _forget_untaken(self) -> None:
+        self._buffers.answers -= self.untaken_answer
+        self.untaken_answer = 0
 
     # --- patience -----------------------------------------------------------------------------------------------------
 
@@ -236,12 +263,14 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        self._held_by_running = len(cycle.body)
         super()._start_asgi_task(cycle, app)
 
-    def _release(self) -> None:
-        """Let go of the bodies that were received."""
-        self._buffers.held -= self._held
-        self._held = 0
+    def _release(self, size: int) -> None:
+        """Let go of so many bytes of bodies: of all, or of the one that was answered."""
+        self._buffers.bodies -= size
+        self._held -= size
+        self._held_by_running = 0
 
     def _refuse(self, name: str, detail: str, limit: Limit | None = None) -> None:
         """Answer with a problem, if no answer to another request stands in the way, and read nothing more."""
@@ -256,7 +285,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             self.transport.write(_refusal(name, detail))
         if cycle is not None:
             cycle.disconnected = True  # whoever still waits for its body has been answered
-        self._release()
+        self._release(self._held)
         self.transport.close()
 
 

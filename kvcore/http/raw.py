@@ -59,7 +59,8 @@ def raw_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
         media_type = read_media_type(asked.content_type)
         grant = grant_of(scope)
         grant.check("write", key)
-        value = await read_body(request.receive, scope["headers"], service.limits.max_value_bytes)
+        limit = service.limits.max_value_bytes
+        value = await read_body(request.receive, scope["headers"], limit, too_large="value-too-large")
         if media_type == JSON:
             check_json(value)
         came_to = await service.put(

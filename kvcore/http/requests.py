@@ -12,7 +12,7 @@ from litestar.types import Receive
 from msgspec import Meta
 
 from kvcore.backends import Limits
-from kvcore.http.problems import InvalidRequestError
+from kvcore.http.problems import BodyTooLargeError, InvalidRequestError
 from kvcore.http.strict_json import check_content, check_depth
 from kvcore.service import MAX_TTL_S, Ack
 
@@ -217,11 +217,12 @@ def body_limit(limits: Limits) -> int:
     return limits.max_value_bytes + _JSON_ESCAPE * limits.max_key_bytes + _ENVELOPE_BYTES
 
 
-async def read_body(receive: Receive, headers: RawHeaders, limit: int) -> bytes:
+async def read_body(receive: Receive, headers: RawHeaders, limit: int, *, too_large: str = "body-too-large") -> bytes:
     """Read a body of at most `limit` bytes, and none of one that says that it is larger.
 
     Raises:
-        InvalidRequestError: it is larger, or the connection ends before it does.
+        BodyTooLargeError: it is larger, which is the problem `too_large`.
+        InvalidRequestError: the connection ends before the body does.
     """
     said = int(next((value for name, value in headers if name == b"content-length"), b"0"))
     parts: list[bytes] = []
@@ -234,7 +235,7 @@ async def read_body(receive: Receive, headers: RawHeaders, limit: int) -> bytes:
         received += len(parts[-1])
         more = event["more_body"]
     if received > limit or said > limit:
-        raise InvalidRequestError(f"the body is larger than {limit} bytes", problem="body-too-large")
+        raise BodyTooLargeError(limit, problem=too_large)
     return b"".join(parts)
 
 

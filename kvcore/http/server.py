@@ -70,18 +70,16 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
 
 async def _serve(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
     async with open_node(resolved, plugins) as node:
-        buffers = Buffers(resolved.settings.limits.buffered_bytes)
-        config = _uvicorn(build_app(node, plugins, buffers), round(resolved.settings.http.shutdown_s))
-        await NodeServer(config, node, listener, buffers).serve([listener])
+        config = _uvicorn(build_app(node, plugins), round(resolved.settings.http.shutdown_s))
+        await NodeServer(config, node, listener).serve([listener])
 
 
 async def _drain(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
     async with open_worker(resolved, plugins) as drain:
         task = asyncio.create_task(drain.worker.run(), name="worker")
-        buffers = Buffers(resolved.settings.limits.buffered_bytes)
-        config = _uvicorn(build_worker_app(drain, buffers), 1)
+        config = _uvicorn(build_worker_app(drain), 1)
         try:
-            await DrainServer(config, drain, listener, buffers, task).serve([listener])
+            await DrainServer(config, drain, listener, task).serve([listener])
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -109,9 +107,11 @@ class InstanceServer(uvicorn.Server):
     title = "kvcore"
     pages: tuple[tuple[str, str], ...] = (("health", "/health"), ("metrics", "/metrics"))
 
-    def __init__(self, config: uvicorn.Config, instance: Instance, listener: socket.socket, buffers: Buffers) -> None:
+    def __init__(self, config: uvicorn.Config, instance: Instance, listener: socket.socket) -> None:
         super().__init__(config)
-        self._connections = Connections(instance.settings, instance.metrics, buffers)
+        self._connections = Connections(
+            instance.settings, instance.metrics, Buffers(instance.settings.limits.buffered_bytes)
+        )
         self.server_state = self._connections
         self._instance = instance
         self._address = listener.getsockname()
@@ -145,8 +145,8 @@ class NodeServer(InstanceServer):
 
     pages = (("console", "/"), ("docs", "/docs"), *InstanceServer.pages)
 
-    def __init__(self, config: uvicorn.Config, node: Node, listener: socket.socket, buffers: Buffers) -> None:
-        super().__init__(config, node, listener, buffers)
+    def __init__(self, config: uvicorn.Config, node: Node, listener: socket.socket) -> None:
+        super().__init__(config, node, listener)
         self._drain_s = node.settings.http.drain_s
         self._stop_at: float | None = None
 
@@ -175,10 +175,9 @@ class DrainServer(InstanceServer):
         config: uvicorn.Config,
         drain: Drain,
         listener: socket.socket,
-        buffers: Buffers,
         task: asyncio.Task[None],
     ) -> None:
-        super().__init__(config, drain, listener, buffers)
+        super().__init__(config, drain, listener)
         self._worker = drain.worker
         self._task = task
 

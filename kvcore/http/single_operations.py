@@ -54,7 +54,6 @@ _KEY: Final = {
 }
 _BODY_PROBLEMS: Final = (
     "invalid-json",
-    "body-too-large",
     "value-too-large",
     "unsupported-encoding",
     "rejected-by-store",
@@ -86,7 +85,7 @@ PUT_VALUE: Final = described(
     body=PutBody,
     example={"data": {"key": "foo", "value": "bar", "ttl": 60}},
     answers=_write_answers("it", **_JSON_FORM, creates=True),
-    problems=(*_BODY_PROBLEMS, *WRITE_PROBLEMS),
+    problems=("body-too-large", *_BODY_PROBLEMS, *WRITE_PROBLEMS),
 )
 GET_VALUE: Final = described(
     query=KeyReadQuery,

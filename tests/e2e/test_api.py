@@ -260,7 +260,7 @@ def test_every_answer_to_a_read_is_to_be_asked_for_again(client: httpx.Client, k
 
 @pytest.mark.parametrize("path", ["/kv", "/kv/"], ids=["JSON", "raw"])
 def test_a_condition_that_is_not_honoured_is_refused(client: httpx.Client, key: str, path: str) -> None:
-    """What would be ignored is refused: a write on a date, a read on `If-Match`; only `If-Modified-Since` of a read may be."""
+    """What would be ignored is refused: a write on a date, a read on `If-Match`, a name for a read. Only `If-Modified-Since` may be."""
     date = {"If-Modified-Since": "Mon, 23 Nov 2026 12:00:00 GMT"}
     undate = {"If-Unmodified-Since": "Mon, 23 Nov 2026 12:00:00 GMT"}
 
@@ -275,6 +275,7 @@ def test_a_condition_that_is_not_honoured_is_refused(client: httpx.Client, key: 
         ("GET", undate),
         ("HEAD", undate),
         ("GET", {"If-Match": "*"}),
+        ("GET", {"Idempotency-Key": "x"}),
         ("PUT", date),
         ("PUT", undate),
         ("DELETE", date),

@@ -84,6 +84,8 @@ CASES = [
     Case("path below a file", request("GET", b"/health/live/x"), 404, "no-such-resource"),
     Case("path that climbs", request("GET", b"/docs/assets/../../../etc/passwd"), 404, "no-such-resource"),
     Case("path that climbs, escaped", request("GET", b"/docs/assets/%2e%2e/%2e%2e/app.py"), 404, "no-such-resource"),
+    Case("asset with a NUL", request("GET", b"/docs/assets/a%00b"), 404, "no-such-resource"),
+    Case("asset of a name that no file has", request("GET", b"/docs/assets/" + b"a" * 5000), 404, "no-such-resource"),
     Case("wrong method", request("POST", b"/kv", b"{}"), 405, "method-not-allowed"),
     Case("wrong method on health", request("DELETE", b"/health"), 405, "method-not-allowed"),
     # Queries

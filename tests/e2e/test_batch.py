@@ -63,6 +63,8 @@ def test_conditions_hold_for_their_operation_alone(client: httpx.Client, key: st
     )
     assert [again["status"], changed["status"], gone["status"]] == [412, 200, 412]
     assert again["problem"]["type"] == "/problems/condition-failed"
+    (late,) = batch(client, {"op": "delete", "key": f"{key}/1", "if_match": made["version"]})
+    assert (late["status"], late["problem"]["version"]) == (412, changed["version"])
 
 
 def test_a_thousand_operations(client: httpx.Client, key: str) -> None:

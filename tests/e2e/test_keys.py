@@ -178,6 +178,25 @@ def test_what_is_wrong_is_refused(client: httpx.Client, method: str, query: str,
     assert (answer.status_code, answer.json()["type"]) == (400, f"/problems/{problem}")
 
 
+@pytest.mark.parametrize(
+    ("method", "header"),
+    [
+        ("DELETE", "If-Match"),
+        ("DELETE", "If-None-Match"),
+        ("DELETE", "If-Unmodified-Since"),
+        ("DELETE", "Idempotency-Key"),
+        ("GET", "If-Match"),
+        ("GET", "Idempotency-Key"),
+    ],
+)
+def test_a_condition_that_is_not_honoured_is_refused(client: httpx.Client, key: str, method: str, header: str) -> None:
+    """A header field that means nothing for many keys is refused instead of ignored, and nothing is deleted."""
+    put(client, key)
+    answer = client.request(method, "/keys", params={"prefix": key}, headers={header: "*"})
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/invalid-request")
+    assert keys(client, key) == [key]
+
+
 def test_a_cursor_goes_with_its_prefix(client: httpx.Client, key: str) -> None:
     """A cursor of another prefix is refused, and nothing is skipped unseen."""
     for number in range(2):

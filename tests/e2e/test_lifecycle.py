@@ -75,7 +75,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     """While a node drains, another signal ends it, whatever is under way."""
     settings = {"store.sqlite.path": str(tmp_path / "kvcore.db"), "http.drain_s": "60", "http.shutdown_s": "60"}
     with running_node(settings) as node, socket.create_connection(("127.0.0.1", node.port)) as slow:
-        slow.sendall(b"PUT /kv HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        slow.sendall(b"PUT /kv HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
         while "kvcore_http_requests_in_progress 2.0" not in httpx.get(f"{node.url}/metrics").text:
             pass
         node.signal(signal.SIGTERM)

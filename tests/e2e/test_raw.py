@@ -214,11 +214,12 @@ def test_the_deepest_json_is_the_same_in_both_forms(client: httpx.Client, key: s
 
 
 def test_a_body_beyond_the_limit_is_refused(client: httpx.Client, key: str) -> None:
-    """One byte more than a value may have is refused, whether its length is told or not."""
+    """One byte more than a value may have is refused as in the JSON form, whether its length is told or not."""
     value = b"v" * ((1 << 20) + 1)
     for content in (value, iter([value])):
         answer = client.put(f"/kv/{key}", content=content)
-        assert (answer.status_code, problem_of(answer)) == (413, "body-too-large")
+        assert (answer.status_code, problem_of(answer)) == (413, "value-too-large")
+        assert (answer.json()["limit_bytes"], answer.headers["connection"]) == (1 << 20, "close")
     assert client.get(f"/kv/{key}").status_code == 404
 
 

@@ -1,4 +1,4 @@
-"""The README's commands, letter by letter but for the address of the node."""
+"""The README's commands and its program, letter by letter but for the address of the node."""
 
 from __future__ import annotations
 
@@ -9,37 +9,45 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from kvcore.testing.nodes import NodeProcess
 
 README = Path(__file__).parents[2] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
 COMMANDS = [
     line
-    for block in re.findall(r"```console\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
     for line in block.splitlines()
     if line.startswith(("curl ", ".venv/bin/kvctl "))
 ]
+(PROGRAM,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+SAID = re.compile("hello|stored|greeting|healthy|pages/readme|# kvcore")
 
 
 def test_the_readme_has_commands() -> None:
-    """There is something to try out: each operation, with curl and with kvctl."""
-    assert len(COMMANDS) >= 6
+    """There is something to try out, with curl and with kvctl: single keys, bytes, a listing, a batch."""
+    for part in ("/kv -d", "/kv?key=", "/kv/", "/keys?", "/batch", "kvctl put", "kvctl get", "kvctl list"):
+        assert any(part in command for command in COMMANDS), part
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_works(embedded: NodeProcess, command: str) -> None:
-    """Each command succeeds against a node."""
-    if "kvctl get" in command or ("curl 'http" in command and "/kv?key=" in command):
-        subprocess.run(
-            [sys.executable, "-m", "kvcore.cli", "put", "greeting", "hello", "--url", embedded.url], check=True
-        )
-    words = shlex.split(command.replace("http://127.0.0.1:8000", embedded.url))
-    if words[0] == "curl":
-        words.insert(1, "--fail-with-body")
-    else:
-        words[:1] = [sys.executable, "-m", "kvcore.cli"]
+def test_the_commands_of_the_readme_work_one_after_the_other(embedded: NodeProcess) -> None:
+    """Whoever types them in their order sees each succeed, and say something."""
     environment = os.environ | {"KVCORE_URL": embedded.url}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "hello" in done.stdout or "stored" in done.stdout or "healthy" in done.stdout
+    for command in COMMANDS:
+        words = shlex.split(command.replace("http://127.0.0.1:8000", embedded.url))
+        words[:1] = ["curl", "--fail-with-body"] if words[0] == "curl" else [sys.executable, "-m", "kvcore.cli"]
+        done = subprocess.run(
+            words, cwd=README.parent, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, command + done.stdout + done.stderr
+        assert SAID.search(done.stdout), command + done.stdout
+
+
+def test_the_program_of_the_readme_runs(embedded: NodeProcess) -> None:
+    """It ends well, and twice as well as once."""
+    code = PROGRAM.replace("http://127.0.0.1:8000", embedded.url)
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("greeting ")

@@ -141,6 +141,30 @@ async def test_direct_writes_of_unknown_outcome_are_bounded() -> None:
     assert len(stage.store.entries) == 257
 
 
+async def test_many_direct_writes_of_unknown_outcome_are_settled_in_bulk() -> None:
+    """A thousand writes that one call left open cost a store that works again a few calls, and hold up others for no longer."""
+    stage = Stage(with_queue=False)
+    stage.store.faults.planned.append("after")
+    fates = await asyncio.gather(*(fate_of(stage.service.put(f"key {n}", b"1")) for n in range(1000)))
+    assert set(fates) == {"unknown"}
+    assert await fate_of(stage.service.put("key", b"2")) == "not-applied"
+    stage.store.faults.calls.clear()
+    await asyncio.sleep(1)  # of virtual time
+    assert await fate_of(stage.service.put("key", b"2")) == "stored"
+    assert stage.store.faults.calls["apply"] <= 13
+
+
+async def test_one_write_that_the_store_cannot_take_holds_up_no_others() -> None:
+    """Of many that one call left open because of it, all others are settled soon."""
+    stage = Stage(with_queue=False, settings=settings_of(store=StoreSettings(backend="fake", failures=1_000_000)))
+    stage.store.bugs.add(b"bug")
+    values = [b"bug" if n == 30 else b"1" for n in range(50)]
+    fates = await asyncio.gather(*(fate_of(stage.service.put(f"key {n}", value)) for n, value in enumerate(values)))
+    assert set(fates) == {"unknown"}
+    await asyncio.sleep(5)  # of virtual time: much less than a bad one is given
+    assert len(stage.store.entries) == 49
+
+
 async def test_a_direct_write_that_the_store_cannot_take_is_given_up() -> None:
     """A write that makes the store's backend fail again and again harms no other, and is dropped from the cache in the end."""
     stage = Stage(with_queue=False)

@@ -209,6 +209,12 @@ def test_the_settings_of_a_way_are_checked_described_and_shown() -> None:
     assert not any(path.startswith("auth.badge") for path in resolved("", None, Badges()).flat())
 
 
+def test_a_file_of_tokens_that_is_not_there_yet_is_told_how_to_make() -> None:
+    """Whoever starts a node for the first time learns what to do, and which setting said so."""
+    with pytest.raises(SettingsError, match=r"auth\.file = 'tokens\.toml' \(flag.*kvctl token create"):
+        own_tokens(resolved(file="tokens.toml"))
+
+
 @pytest.mark.parametrize("flags", [{"tokens": ""}, {"file": "tokens.toml"}])
 def test_tokens_that_would_not_be_asked_are_refused(flags: dict[str, str]) -> None:
     """Where a plugin authenticates, nobody believes that a token of kvcore's own still works."""

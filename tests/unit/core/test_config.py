@@ -126,6 +126,10 @@ COMBINATIONS = {
         ["queue.backend", "worker.in_node", "default"],
     ),
     "a worker without a queue": ({"KVCORE_WORKER__IN_NODE": "true"}, ["worker.in_node", "nothing for a worker to do"]),
+    "a burst without a rate": (
+        {"KVCORE_LIMITS__ADDRESS_BURST": "10"},
+        ["limits.address_burst", "limits.address_rate_per_s", "KVCORE_LIMITS__ADDRESS_BURST"],
+    ),
     "deletes forgotten too early": (
         {"KVCORE_STORE__TOMBSTONE_RETENTION_S": "60"},
         ["store.tombstone_retention_s", "cache.pending_ttl_s", "KVCORE_STORE__TOMBSTONE_RETENTION_S"],

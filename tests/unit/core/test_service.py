@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
 from kvcore.backends import Channel, Message
+from kvcore.config import LimitSettings
 from kvcore.errors import (
     ConditionFailedError,
     InvalidKeyError,
     KeyTooLongError,
+    OverloadedError,
     RejectedError,
     RequestError,
     ValueTooLargeError,
@@ -20,7 +23,7 @@ from kvcore.errors import (
 from kvcore.model import PRESENT, ZERO, Entry, Mutation, Version
 from kvcore.service import Found
 from kvcore.slots import Lease
-from tests.unit.core.stage import Stage, fate_of
+from tests.unit.core.stage import Stage, fate_of, settings_of
 
 
 async def test_a_thousand_readers_of_one_missing_key_cost_the_store_one_read() -> None:
@@ -140,6 +143,22 @@ async def test_min_version_is_not_satisfied_by_an_older_entry_in_the_cache() -> 
     assert found.cache == "stale"
     assert found.entry is not None
     assert found.entry.version == new.version > old.version
+
+
+async def test_who_waits_for_a_version_leaves_room_for_others() -> None:
+    """At most half of the requests that may be served at once wait for a version; one more is refused at once."""
+    stage = Stage(settings=settings_of(limits=LimitSettings(concurrent_requests=4)))
+    written = await stage.service.put("key", b"value")
+    stage.cache.slots.clear()
+    read = partial(stage.service.get, "key", min_version=written.version, wait_s=1e6)
+    waiting = [asyncio.create_task(read()) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    with pytest.raises(OverloadedError):
+        await asyncio.wait_for(read(), 1)
+    async with stage.working():
+        found = [await task for task in waiting]
+    assert [one.entry and one.entry.version for one in found] == [written.version] * 2
+    assert (await read()).entry
 
 
 async def test_a_min_version_from_the_future_is_refused() -> None:

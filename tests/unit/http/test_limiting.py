@@ -9,10 +9,10 @@ from prometheus_client import generate_latest
 
 from kvcore.access import ANYBODY, Grant
 from kvcore.config import resolve
-from kvcore.errors import KvcoreError, OverloadedError, RateLimitedError, SettingsError
+from kvcore.errors import OverloadedError, RateLimitedError, SettingsError
 from kvcore.http import limiting
 from kvcore.http.addresses import Addresses
-from kvcore.http.limiting import Buffers, Limiter, RateLimit
+from kvcore.http.limiting import Limiter, RateLimit
 from kvcore.metrics import Metrics
 from kvcore.plugins import load_plugins
 
@@ -29,11 +29,11 @@ class Clock:
         return self.now
 
 
-def limiter(*, buffers: Buffers | None = None, **limits: Any) -> tuple[Limiter, Metrics]:
+def limiter(**limits: Any) -> tuple[Limiter, Metrics]:
     """Return a limiter with some limits set, and its metrics."""
     flags = {"profile": "memory"} | {f"limits.{name}": str(value) for name, value in limits.items()}
     metrics = Metrics()
-    return Limiter(resolve(load_plugins(), environment={}, flags=flags).settings, metrics, buffers), metrics
+    return Limiter(resolve(load_plugins(), environment={}, flags=flags).settings, metrics), metrics
 
 
 def scope(path: str = "/kv", client: str = "192.0.2.1", *forwarded: bytes) -> Any:
@@ -214,30 +214,19 @@ def test_who_has_no_token_has_no_limit_by_token(grant: Grant) -> None:
         limits.admit_grant(grant)
 
 
-@pytest.mark.parametrize(
-    ("in_progress", "held", "error", "limit"),
-    [
-        (3, 0, OverloadedError, "concurrent-requests"),
-        (1, 1001, OverloadedError, "buffered-bytes"),
-    ],
-)
-def test_too_much_under_way_is_refused(in_progress: int, held: int, error: type[KvcoreError], limit: str) -> None:
-    """Beyond the bounds of requests and of bytes, what comes is refused as not applied, and counted."""
-    buffers = Buffers(1000)
-    limits, metrics = limiter(concurrent_requests=2, buffers=buffers)
+def test_too_many_requests_under_way_are_refused() -> None:
+    """Beyond the bound, what comes is refused as not applied, and counted."""
+    limits, metrics = limiter(concurrent_requests=2)
     limits.admit(scope(), 2)
-    buffers.held = held
-    with pytest.raises(error) as refused:
-        limits.admit(scope(), in_progress)
-    assert getattr(refused.value, "outcome", "") == "not-applied"
-    assert counted(metrics, limit)
+    with pytest.raises(OverloadedError) as refused:
+        limits.admit(scope(), 3)
+    assert refused.value.outcome == "not-applied"
+    assert counted(metrics, "concurrent-requests")
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
 def test_load_balancers_are_always_answered(path: str) -> None:
     """No limit keeps anybody from asking whether the node lives and is ready."""
-    buffers = Buffers(1)
-    buffers.held = 2
-    limits, _ = limiter(concurrent_requests=1, address_rate_per_s=0.01, buffers=buffers)
+    limits, _ = limiter(concurrent_requests=1, address_rate_per_s=0.01)
     for _ in range(5):
         limits.admit(scope(path), 9)

@@ -29,6 +29,7 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.untaken = 0
         self.ending = ""
+        self._is_read = True
 
     def write(self, data: Any) -> None:
         self.written += data
@@ -46,10 +47,14 @@ class Wire(asyncio.Transport):
         self.ending = "aborted"
 
     def pause_reading(self) -> None:
-        pass
+        self._is_read = False
 
     def resume_reading(self) -> None:
-        pass
+        self._is_read = True
+
+    def is_read(self) -> bool:
+        """Tell whether the other end may send on."""
+        return self._is_read
 
 
 class Stage:
@@ -260,6 +265,68 @@ async def test_a_body_for_which_there_is_no_room_is_refused() -> None:
     second.connection_lost(None)
     stage.may_answer.set()
     await stage.settled()
+
+
+async def test_nothing_is_read_while_requests_wait_for_their_turn() -> None:
+    """A client that sends requests faster than they are answered is not read from: what waits stays as much as one read."""
+    stage = Stage()
+    stage.may_answer.clear()
+    protocol, wire = stage.connect()
+    protocol.data_received((PUT % 3 + b"abc") * 3)
+    while not wire.written:
+        assert not wire.is_read()
+        stage.may_answer.set()
+        await asyncio.sleep(0)
+        stage.may_answer.clear()
+    await asyncio.sleep(0)
+    assert not wire.is_read()
+    stage.may_answer.set()
+    await stage.settled()
+    assert wire.is_read()
+    assert wire.written.count(b"HTTP/1.1 200 ") == 3
+
+
+async def test_a_body_is_let_go_of_when_it_is_answered_while_others_wait() -> None:
+    """Who always has one more request under way does not hold the bodies of all those before."""
+    stage = Stage()
+    stage.may_answer.clear()
+    protocol, wire = stage.connect()
+    protocol.data_received((PUT % 3 + b"abc") * 2 + PUT % 9 + b"abc")
+    assert stage.buffers.held == 9
+    for answered in (1, 2):
+        stage.may_answer.set()
+        while wire.written.count(b"HTTP/1.1 200 ") < answered:
+            await asyncio.sleep(0)
+        stage.may_answer.clear()
+        assert stage.buffers.held == 9 - 3 * answered
+    protocol.data_received(b"defghi")
+    assert stage.buffers.held == 9
+    stage.may_answer.set()
+    await stage.settled()
+    assert stage.buffers.held == 0
+
+
+async def test_who_leaves_the_most_untaken_makes_room_for_others() -> None:
+    """When all together hold too much, the client that has left the most of its answer is cut off, and nobody is refused."""
+    stage = Stage(buffered_bytes=1000)
+    wires = []
+    for untaken in (300, 500, 199):
+        protocol, wire = stage.connect()
+        wire.untaken = untaken
+        protocol.pause_writing()
+        wires.append(wire)
+    assert stage.buffers.held == 999
+    protocol, wire = stage.connect()
+    protocol.data_received(PUT % 2 + b"ab")
+    assert [one.ending for one in wires] == ["", "aborted", ""]
+    assert stage.buffers.held == 501
+    assert stage.counted("buffered-bytes")
+    await stage.settled()
+    assert wire.written.startswith(b"HTTP/1.1 200 ")
+    wire.untaken = 600
+    protocol.pause_writing()
+    assert [one.ending for one in (*wires, wire)] == ["", "aborted", "", "aborted"]
+    assert stage.buffers.held == 499
 
 
 async def test_one_connection_too_many_is_refused() -> None:
