@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -247,9 +248,13 @@ def body_of(value: Any, media_type: str | None) -> tuple[bytes, str]:
     if media_type is not None:
         raise RequestError(f"a value with a media type is bytes, and this is {type(value).__name__}: encode it")
     try:
-        return msgspec.json.encode(value), JSON
+        encoded = msgspec.json.encode(value)
+        if b"null" in encoded:
+            # msgspec writes NaN and infinity, which JSON does not have, as null: that would be another value.
+            json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=lambda _: None), allow_nan=False)
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise RequestError(f"the value cannot be written as JSON: {error}") from None
+    return encoded, JSON
 
 
 def shown_value(

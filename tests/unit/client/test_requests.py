@@ -323,6 +323,18 @@ def test_an_operation_that_cannot_be_sent_keeps_a_batch_from_being_begun(node: F
     assert node.requests == []
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_does_not_have_is_refused(node: FakeNode, client: Any, number: float) -> None:
+    """It would arrive as null, which is another value. What is null by itself is sent, however deep."""
+    for ask in each(lambda: client.put("a", [number, None]), lambda: client.batch([Put("a", {"b": number})])):
+        with pytest.raises(RequestError, match="cannot be written as JSON"):
+            ask()
+    assert node.requests == []
+    node.says(written())
+    client.put("a", {"b": [None, msgspec.Raw(b"null")]})
+    assert node.last.content == b'{"b":[null,null]}'
+
+
 def test_no_operations_are_no_request(node: FakeNode, client: Any) -> None:
     """The API refuses an empty batch; its result is known without asking."""
     assert client.batch([]) == []
