@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ def _print(result: str | bytes, *, nl: bool = True) -> None:
     except BrokenPipeError:
         raise  # whoever reads has seen enough: typer ends the command without a word
     except OSError as error:
+        # What is left in the buffer goes nowhere, or it would fail once more at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SettingsError(f"stdout cannot be written: {error.strerror}") from None
 
 
