@@ -73,6 +73,6 @@ done
 [ -n "$tests" ] || fail "needs Python 3.11, 3.12 or 3.13 to run the tests with"
 # Nothing in the first ones depends on how fast it goes; the others have the machine for themselves.
 failed=0
-.venv-test/bin/python -m tox run-parallel --parallel 2 --parallel-no-spinner -e "lint,types,docs,wheels,suites$tests" </dev/null || failed=1
+.venv-test/bin/python -m tox run-parallel --parallel 2 --parallel-no-spinner -e "suites,wheels,lint,types,docs$tests" </dev/null || failed=1
 .venv-test/bin/python -m tox run -e e2e,servers </dev/null || failed=1
 exit $failed
