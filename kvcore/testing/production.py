@@ -20,6 +20,7 @@ def production_settings(redis: RedisServers, rabbit: RabbitCluster, database: Da
     """
     settings = {
         "profile": "production",
+        "http.host": "127.0.0.1",  # beyond which a node wants tokens
         "cache.redis.sentinels": _list(sentinel.address for sentinel in redis.sentinels),
         "cache.redis.master_name": redis.master_name,
         "cache.redis.password": redis.password,
