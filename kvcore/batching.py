@@ -168,8 +168,8 @@ class Batcher(Generic[Item, Result]):
                     if not future.done():
                         future.set_result(result)
                 if count % _WOKEN_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-        except BaseException as error:
+                    await asyncio.sleep(0)  # others have their turn in between
+        except BaseException as error:  # passed on below, when whoever waits has been told
             self._fail(taken, error)
             if not isinstance(error, Exception):
                 raise

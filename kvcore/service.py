@@ -300,7 +300,7 @@ class KeyValueService:
                         return entry
                     if entry.version == ZERO and min_version < forgotten:
                         return entry  # it was a delete, or has expired, and has been purged since
-                    await asyncio.sleep(max(pause_s, self._awaiting / _POLLS_PER_S))
+                    await asyncio.sleep(max(pause_s, self._awaiting / _POLLS_PER_S))  # nobody tells
                     pause_s = min(2 * pause_s, _LONGEST_POLL_S)
         except TimeoutError:
             raise VersionNotReachedError(

@@ -20,5 +20,5 @@ async def in_turns(doing: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]
     for coroutine in doing:
         tasks.append(asyncio.create_task(coroutine))
         if len(tasks) % _AT_ONCE == 0:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # others have their turn in between
     return [await task for task in tasks]

@@ -38,7 +38,7 @@ async def visited(port: int, visit: Visit) -> bytes:
             await writer.drain()
         if visit.ending == "half":
             writer.write_eof()
-    with suppress(ConnectionError):
+    with suppress(ConnectionError):  # the node may close first, and often must
         while visit.ending != "leave" and (chunk := await reader.read(65_536)):
             received += chunk
     writer.close()

@@ -231,6 +231,6 @@ async def test_a_client_that_repeats_a_request_gets_its_first_answer(portion: in
     for seed in range(PORTION * portion, PORTION * (portion + 1)):
         try:
             await Case(seed).run()
-        except BaseException as error:
+        except BaseException as error:  # raised again, with the case's number
             error.add_note(f"case {seed}")
             raise

@@ -152,7 +152,7 @@ async def test_who_waits_for_a_version_leaves_room_for_others() -> None:
     stage.cache.slots.clear()
     read = partial(stage.service.get, "key", min_version=written.version, wait_s=1e6)
     waiting = [asyncio.create_task(read()) for _ in range(2)]
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # of virtual time
     with pytest.raises(OverloadedError):
         await asyncio.wait_for(read(), 1)
     async with stage.working():
@@ -226,7 +226,7 @@ async def test_a_condition_on_an_accepted_write_waits_for_the_worker() -> None:
     first = await stage.service.put("key", b"first", ack="accepted")
     stage.queue.faults.planned.append("before")  # the condition reaches the store before the write that it is about
     writing = asyncio.ensure_future(stage.service.put("key", b"second", expected=first.version))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # of virtual time
     async with stage.working():
         assert (await writing).stored
     assert stage.store.entries["key"].value == b"second"
@@ -238,7 +238,7 @@ async def test_an_expired_key_reads_as_missing_at_once() -> None:
     await stage.service.put("key", b"value", ttl_s=2)
     await asyncio.sleep(1.9)
     assert (await stage.service.get("key")).entry is not None
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # of virtual time
     assert (await stage.service.get("key")).entry is None
     assert (await stage.service.get("key", from_store=True)).entry is None
 
