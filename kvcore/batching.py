@@ -9,12 +9,14 @@ and a busy one makes large batches by itself.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from kvcore.errors import OverloadedError
+from kvcore.tracing import ORIGIN, Origin, joined
 
 __all__ = ("Batcher",)
 
@@ -28,12 +30,13 @@ Result = TypeVar("Result")
 class _Waiting(Generic[Item, Result]):
     """One item of a coming bulk call, and those who wait for its result."""
 
-    __slots__ = ("futures", "item", "weight")
+    __slots__ = ("futures", "item", "origins", "weight")
 
     def __init__(self, item: Item, weight: int) -> None:
         self.item = item
         self.weight = weight
         self.futures: list[asyncio.Future[Result]] = []
+        self.origins: list[Origin] = []
 
 
 class Batcher(Generic[Item, Result]):
@@ -47,6 +50,7 @@ class Batcher(Generic[Item, Result]):
     * Items are taken in the order in which they came. `weigh` gives an item's bytes; a call takes at most
       `batch_bytes`, or one item.
     * An exception of a bulk call goes to everyone who waits for it, each getting a copy of their own.
+    * A bulk call runs in a context of its own: with `traced`, `ORIGIN` there names the requests that it is made for.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Batcher(Generic[Item, Result]):
         weigh: Callable[[Item], int] | None = None,
         joined: bool = False,
         observe: Callable[[int], None] | None = None,
+        traced: bool = False,
     ) -> None:
         self._call = call
         self._name = name
@@ -73,6 +78,8 @@ class Batcher(Generic[Item, Result]):
         self._weigh = weigh
         self._index: dict[Hashable, _Waiting[Item, Result]] | None = {} if joined else None
         self._observe = observe
+        self._traced = traced
+        self._context = contextvars.Context()
         self._waiting: list[_Waiting[Item, Result]] = []
         self._count = 0
         self._bytes = 0
@@ -99,6 +106,8 @@ class Batcher(Generic[Item, Result]):
                 self._index[item] = waiting
         future: asyncio.Future[Result] = loop.create_future()
         waiting.futures.append(future)
+        if self._traced:
+            waiting.origins.append(ORIGIN.get())
         self._count += 1
         self._arrange()
         return future
@@ -112,13 +121,13 @@ class Batcher(Generic[Item, Result]):
         """See to it that what waits is asked as soon as it may be."""
         if self._waiting and not self._arranged and len(self._running) < self._in_flight:
             self._arranged = True
-            asyncio.get_running_loop().call_soon(self._start, 0)
+            asyncio.get_running_loop().call_soon(self._start, 0, context=self._context)
 
     def _start(self, before: int) -> None:
         """Begin bulk calls, unless more items have come since the turn of the loop in which `before` were waiting."""
         waiting = len(self._waiting)
         if before < waiting < self._batch and self._bytes <= self._batch_bytes:
-            asyncio.get_running_loop().call_soon(self._start, waiting)
+            asyncio.get_running_loop().call_soon(self._start, waiting, context=self._context)
             return
         self._arranged = False
         while self._waiting and len(self._running) < self._in_flight:
@@ -126,7 +135,7 @@ class Batcher(Generic[Item, Result]):
             if taken:
                 task = asyncio.get_running_loop().create_task(self._run(taken))
                 self._running.add(task)
-                task.add_done_callback(self._ended)
+                task.add_done_callback(self._ended, context=self._context)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -159,6 +168,8 @@ class Batcher(Generic[Item, Result]):
     async def _run(self, taken: list[_Waiting[Item, Result]]) -> None:
         if self._observe is not None:
             self._observe(len(taken))
+        if self._traced:
+            ORIGIN.set(joined(origin for waiting in taken for origin in waiting.origins))
         try:
             results = await self._call([waiting.item for waiting in taken])
             if len(results) != len(taken):

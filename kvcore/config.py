@@ -17,7 +17,7 @@ from importlib import resources
 from ipaddress import ip_network
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -39,12 +39,14 @@ __all__ = (
     "ClockSettings",
     "HttpSettings",
     "LimitSettings",
+    "LogSettings",
     "QueueSettings",
     "Resolved",
     "Setting",
     "Settings",
     "StoreSettings",
     "TierSettings",
+    "TracingSettings",
     "WorkerSettings",
     "describe",
     "resolve",
@@ -322,6 +324,45 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ] = 10.0
 
 
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a node or worker says on stderr."""
+
+    format: Annotated[
+        Literal["auto", "json", "text"],
+        Meta(
+            description="`json`: one JSON object a line. `text`: lines for people. `auto`: text where stderr is a terminal, else JSON."
+        ),
+    ] = "text"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least that is worth a line.")
+    ] = "info"
+    requests: Annotated[
+        bool,
+        Meta(
+            description="Write a line for each request that a node answers, and for each write that a worker has applied: for"
+            " finding things out, since it costs about as much as the request."
+        ),
+    ] = False
+    keys: Annotated[
+        Literal["hashed", "plain"],
+        Meta(
+            description="How a line names a key: `hashed`, by the first 16 hex digits of its SHA-256, or `plain`, as it is."
+        ),
+    ] = "hashed"
+
+
+class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Spans of what happens to a request. An exporter that a plugin gives has its settings in a table of its own, `[tracing.<name>]`."""
+
+    exporter: Annotated[
+        str | None,
+        Meta(
+            description="The way to export spans that a plugin gives, such as `otel`. Not set: none are made; a `traceparent` is passed on"
+            " and logged all the same."
+        ),
+    ] = None
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings of the core. Those of a backend stand in a table of its own, `[<kind>.<name>]`."""
 
@@ -330,6 +371,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: LimitSettings = LimitSettings()
     http: HttpSettings = HttpSettings()
     auth: AuthSettings = AuthSettings()
+    log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     cache: CacheSettings
     queue: QueueSettings
     store: StoreSettings
@@ -359,19 +402,23 @@ class Value(msgspec.Struct, frozen=True):
 class Resolved(msgspec.Struct, frozen=True):
     """Settings that were checked, the chosen backends' own settings by kind, and where each value came from.
 
-    `authentication` is what the chosen way to authenticate has of settings; None: no plugin's is chosen.
+    `authentication` is what the chosen way to authenticate has of settings, `tracing` the chosen way to export spans; None:
+    no plugin's is chosen.
     """
 
     settings: Settings
     backends: dict[Kind, msgspec.Struct]
     sources: dict[str, str]
     authentication: msgspec.Struct | None = None
+    tracing: msgspec.Struct | None = None
 
     def flat(self) -> dict[str, Any]:
         """Return every setting in force by its path, those of the chosen backends included; secrets are hidden."""
         tables: dict[Where, msgspec.Struct] = {(): self.settings}
         if self.authentication is not None:
             tables["auth", str(self.settings.auth.mode)] = self.authentication
+        if self.tracing is not None:
+            tables["tracing", str(self.settings.tracing.exporter)] = self.tracing
         tables |= {(kind, getattr(self.settings, kind).backend): own for kind, own in self.backends.items()}
         found: dict[Where, Any] = {}
         for path, table in tables.items():
@@ -453,6 +500,10 @@ def _schema(plugins: Plugins) -> dict[str, Any]:
                 f"a plugin gives a way to authenticate {name!r}, which means something else in auth; remove it"
             )
         tree["auth"][name] = _table(authentication.settings)
+    for name, tracing in sorted(plugins.tracings.items()):
+        if name in tree["tracing"]:
+            raise PluginError(f"a plugin gives an exporter {name!r}, which means something else in tracing; remove it")
+        tree["tracing"][name] = _table(tracing.settings)
     return tree
 
 
@@ -626,13 +677,14 @@ def _build(plugins: Plugins, tree: dict[str, Any], sources: dict[str, str]) -> R
         except msgspec.ValidationError as error:
             raise SettingsError(f"{kind}.{name}: {error}; set it, the backend cannot do without") from None
     authentication = _authentication(plugins, tree.get("auth", {}))
+    tracing = _tracing(plugins, tree.get("tracing", {}))
     core = {
         name: {inner: value for inner, value in table.items() if not isinstance(value, dict)}
         if isinstance(table, dict)
         else table
         for name, table in tree.items()
     }
-    return Resolved(msgspec.convert(core, Settings, dec_hook=as_secret), backends, sources, authentication)
+    return Resolved(msgspec.convert(core, Settings, dec_hook=as_secret), backends, sources, authentication, tracing)
 
 
 def _authentication(plugins: Plugins, table: dict[str, Any]) -> msgspec.Struct | None:
@@ -648,6 +700,20 @@ def _authentication(plugins: Plugins, table: dict[str, Any]) -> msgspec.Struct |
         )
     except msgspec.ValidationError as error:
         raise SettingsError(f"auth.{mode}: {error}; set it, nobody can be told from another without") from None
+    return settings
+
+
+def _tracing(plugins: Plugins, table: dict[str, Any]) -> msgspec.Struct | None:
+    """Return the settings of the way to export spans that a plugin gives, where one is chosen."""
+    exporter = table.get("exporter")
+    if exporter is None:
+        return None
+    try:
+        settings: msgspec.Struct = msgspec.convert(
+            table.get(exporter, {}), plugins.tracing(exporter).settings, dec_hook=as_secret
+        )
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"tracing.{exporter}: {error}; set it, spans have nowhere to go without") from None
     return settings
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kvcore.access import Authentication
     from kvcore.backends import Cache, Factory, Queue, Store
     from kvcore.model import Mutation
+    from kvcore.tracing import Tracing
 
 __all__ = ("PROJECT", "hookimpl")
 
@@ -46,6 +47,14 @@ def kvcore_stores() -> Iterable[Factory[Store]]:  # type: ignore[empty-body]  # 
 @hookspec
 def kvcore_authenticate() -> Iterable[Authentication]:  # type: ignore[empty-body]  # a specification has no body
     """Give ways to authenticate, of which `auth.mode` chooses one by name, in place of kvcore's own tokens.
+
+    Called before the configuration is read, since each brings settings of its own.
+    """
+
+
+@hookspec
+def kvcore_tracers() -> Iterable[Tracing]:  # type: ignore[empty-body]  # a specification has no body
+    """Give ways to export traces, of which `tracing.exporter` chooses one by name.
 
     Called before the configuration is read, since each brings settings of its own.
     """

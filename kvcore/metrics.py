@@ -13,10 +13,10 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from kvcore.backends import QueueStats
+from kvcore.backends import Kind, QueueStats
 from kvcore.clock import version_ms
 from kvcore.model import Outcome, Version
-from kvcore.tiers import BreakerState, Tier
+from kvcore.tiers import BreakerState, CallOutcome, Tier
 
 __all__ = ("Limit", "Metrics")
 
@@ -48,9 +48,10 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.requests = Histogram(
-            "kvcore_http_request_seconds",
-            "Time from a request's head to the end of its answer, by method and status.",
-            ("method", "status"),
+            "kvcore_http_request_duration_seconds",
+            "Time from a request's head to the end of its answer, by operation (as in the OpenAPI document; none: there is no such"
+            " operation, or it was refused before that was known) and status.",
+            ("operation", "status"),
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -141,6 +142,26 @@ class Metrics:
             buckets=_ITEMS,
             registry=self.registry,
         )
+        self._calls = Histogram(
+            "kvcore_backend_call_duration_seconds",
+            "Time of bulk calls to the backend of a tier, by operation and outcome: ok, overloaded (it took none of it), unavailable,"
+            " timeout, fault (it raised what its contract does not allow) or cancelled.",
+            ("tier", "operation", "outcome"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._refused = Counter(
+            "kvcore_breaker_refused_calls",
+            "Bulk calls that were not made since the circuit breaker of the tier was open.",
+            ("tier",),
+            registry=self.registry,
+        )
+        self._transitions = Counter(
+            "kvcore_breaker_transitions",
+            "Times that the circuit breaker of a tier has entered a state: open, half-open or closed.",
+            ("tier", "state"),
+            registry=self.registry,
+        )
         self._breakers = Gauge(
             "kvcore_breaker_open",
             "1 while the circuit breaker of a tier is not closed.",
@@ -192,6 +213,27 @@ class Metrics:
         """Return the function that notes the size of a bulk call."""
         observe: Callable[[float], None] = self._batches.labels(tier, operation).observe
         return observe
+
+    def calls(self, kind: Kind, operation: str) -> Callable[[CallOutcome, float], None]:
+        """Return the function that notes how a call to a backend ended, and after how many seconds."""
+        observers: dict[CallOutcome, Callable[[float], None]] = {}
+        bound = self._calls.labels
+
+        def ended(outcome: CallOutcome, seconds: float) -> None:
+            observe = observers.get(outcome)
+            if observe is None:
+                observe = observers[outcome] = bound(kind, operation, outcome).observe
+            observe(seconds)
+
+        return ended
+
+    def breaker_entered(self, kind: Kind, state: BreakerState) -> None:
+        """Note that the circuit breaker of a tier has entered a state."""
+        self._transitions.labels(kind, state.value).inc()
+
+    def refused(self, kind: Kind) -> Callable[[], None]:
+        """Return the function that notes a call which the circuit breaker of a tier did not let through."""
+        return self._refused.labels(kind).inc
 
     def watch(self, tier: Tier[object]) -> None:
         """Show the state of a tier's circuit breaker."""

@@ -51,12 +51,16 @@ class Mutation(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `request_id` names the request of a client who may send it again, of a conditional write only: 32 bytes, or none.
     Mutations that have it in common are one request, which was stamped several times: see `is_final`.
+
+    `traceparent` names the trace that the write is a part of (55 characters, see `kvcore.tracing`), or is empty. No store
+    keeps it.
     """
 
     key: str
     entry: Entry
     expected: Version | None = None
     request_id: bytes = b""
+    traceparent: str = ""
 
     @property
     def version(self) -> Version:

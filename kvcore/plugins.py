@@ -16,6 +16,7 @@ from kvcore import hookspecs
 from kvcore.access import Authentication
 from kvcore.backends import Factory, Kind
 from kvcore.errors import PluginError
+from kvcore.tracing import Tracing
 
 __all__ = ("GROUP", "Broken", "Plugins", "load_plugins")
 
@@ -34,7 +35,7 @@ class Broken(msgspec.Struct, frozen=True):
 class Plugins:
     """The plugins that were loaded, those that could not be, and what the former gave.
 
-    `factories` are by kind and name, `authentications` by name.
+    `factories` are by kind and name, `authentications` and `tracings` by name.
     """
 
     def __init__(self, manager: pluggy.PluginManager, loaded: dict[str, str], broken: Iterable[Broken] = ()) -> None:
@@ -49,6 +50,7 @@ class Plugins:
         self.authentications: dict[str, Authentication] = _by_name(
             "way to authenticate", manager.hook.kvcore_authenticate
         )
+        self.tracings: dict[str, Tracing] = _by_name("way to export spans", manager.hook.kvcore_tracers)
 
     def choose(self, kind: Kind, name: str) -> Factory[Any]:
         """Return the factory of a name.
@@ -79,6 +81,22 @@ class Plugins:
             message = (
                 f"auth.mode = {name!r}: there is no such way to authenticate; there is {there};"
                 f" choose one of these, or install the plugin that gives it, by convention kvcore-auth-{name}"
+            )
+            raise PluginError(message + self._not_loaded()) from None
+
+    def tracing(self, name: str) -> Tracing:
+        """Return the way to export spans of a name.
+
+        Raises:
+            PluginError: no plugin gives it; the message lists what there is, and which plugins are broken.
+        """
+        try:
+            return self.tracings[name]
+        except KeyError:
+            there = ", ".join(sorted(self.tracings)) or "none"
+            message = (
+                f"tracing.exporter = {name!r}: there is no such way to export spans; installed: {there};"
+                f" choose one of these, or install the plugin that gives it, by convention kvcore-tracing-{name}"
             )
             raise PluginError(message + self._not_loaded()) from None
 

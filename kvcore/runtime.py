@@ -26,6 +26,7 @@ from kvcore.model import Mutation
 from kvcore.plugins import Plugins
 from kvcore.service import KeyValueService
 from kvcore.tiers import BreakerState, Tier
+from kvcore.tracing import Tracer
 from kvcore.worker import Worker
 
 __all__ = ("ComponentHealth", "Drain", "Health", "Instance", "Node", "Phase", "open_node", "open_worker")
@@ -63,7 +64,10 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Instance:
-    """A running process of kvcore: its tiers, its health, its metrics, and who knows the tokens; None: nobody is asked."""
+    """A running process of kvcore: its tiers, its health and its metrics.
+
+    `authenticator` knows the tokens; None: nobody is asked for one. `tracer` makes spans; None: none are made.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Instance:
         tiers: dict[Kind, Tier[Any]],
         metrics: Metrics,
         authenticator: Authenticator | None = None,
+        tracer: Tracer | None = None,
         version: str = __version__,
     ) -> None:
         self.resolved = resolved
@@ -81,6 +86,7 @@ class Instance:
         self.tiers = tiers
         self.metrics = metrics
         self.authenticator = authenticator
+        self.tracer = tracer
         self.version = version
         self.phase: Phase = "starting"
         # However many ask for the health at once, the tiers are pinged once.
@@ -129,10 +135,17 @@ class Node(Instance):
         service: KeyValueService,
         metrics: Metrics,
         authenticator: Authenticator | None = None,
+        tracer: Tracer | None = None,
         version: str = __version__,
     ) -> None:
         super().__init__(
-            resolved, tag=clock.tag, tiers=tiers, metrics=metrics, authenticator=authenticator, version=version
+            resolved,
+            tag=clock.tag,
+            tiers=tiers,
+            metrics=metrics,
+            authenticator=authenticator,
+            tracer=tracer,
+            version=version,
         )
         self.clock = clock
         self.service = service
@@ -155,11 +168,13 @@ class Drain(Instance):
         resolved: Resolved,
         *,
         worker: Worker,
+        tag: str,
         tiers: dict[Kind, Tier[Any]],
         metrics: Metrics,
         authenticator: Authenticator | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
-        super().__init__(resolved, tag=secrets.token_hex(4), tiers=tiers, metrics=metrics, authenticator=authenticator)
+        super().__init__(resolved, tag=tag, tiers=tiers, metrics=metrics, authenticator=authenticator, tracer=tracer)
         self.worker = worker
 
     def can_do(self, up: Collection[Kind]) -> bool:
@@ -208,7 +223,8 @@ async def open_node(resolved: Resolved, plugins: Plugins, *, clock: HybridClock 
     applied = _observers(plugins)
     async with AsyncExitStack() as stack:
         authenticator = await _open_authenticator(stack, resolved, plugins, metrics)
-        tiers = await _open_tiers(stack, resolved, plugins, metrics)
+        tracer = await _open_tracer(stack, resolved, plugins, clock.tag)
+        tiers = await _open_tiers(stack, resolved, plugins, metrics, tracer)
         cache, queue, store = tiers["cache"], tiers.get("queue"), tiers["store"]
         service = KeyValueService(
             settings, clock=clock, cache=cache, queue=queue, store=store, metrics=metrics, applied=applied
@@ -218,7 +234,15 @@ async def open_node(resolved: Resolved, plugins: Plugins, *, clock: HybridClock 
             worker = Worker(settings, cache=cache, queue=queue, store=store, metrics=metrics, applied=applied)
             await stack.enter_async_context(_running(worker.run, "worker"))
         await stack.enter_async_context(_running(partial(_purge, store, resolved, clock), "purge"))
-        yield Node(resolved, clock=clock, tiers=tiers, service=service, metrics=metrics, authenticator=authenticator)
+        yield Node(
+            resolved,
+            clock=clock,
+            tiers=tiers,
+            service=service,
+            metrics=metrics,
+            authenticator=authenticator,
+            tracer=tracer,
+        )
 
 
 @asynccontextmanager
@@ -234,8 +258,10 @@ async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Dra
         raise SettingsError(f"queue.backend = {NO_QUEUE!r}: without a queue there is nothing for a worker to do")
     async with AsyncExitStack() as stack:
         metrics = Metrics()
+        tag = secrets.token_hex(4)
         authenticator = await _open_authenticator(stack, resolved, plugins, metrics)
-        tiers = await _open_tiers(stack, resolved, plugins, metrics)
+        tracer = await _open_tracer(stack, resolved, plugins, tag)
+        tiers = await _open_tiers(stack, resolved, plugins, metrics, tracer)
         worker = Worker(
             resolved.settings,
             cache=tiers["cache"],
@@ -244,7 +270,15 @@ async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Dra
             metrics=metrics,
             applied=_observers(plugins),
         )
-        yield Drain(resolved, worker=worker, tiers=tiers, metrics=metrics, authenticator=authenticator)
+        yield Drain(
+            resolved,
+            worker=worker,
+            tag=tag,
+            tiers=tiers,
+            metrics=metrics,
+            authenticator=authenticator,
+            tracer=tracer,
+        )
 
 
 async def _open_authenticator(
@@ -254,8 +288,15 @@ async def _open_authenticator(
     return await stack.enter_async_context(opening)
 
 
+async def _open_tracer(stack: AsyncExitStack, resolved: Resolved, plugins: Plugins, tag: str) -> Tracer | None:
+    exporter = resolved.settings.tracing.exporter
+    if exporter is None:
+        return None
+    return await stack.enter_async_context(plugins.tracing(exporter).open(resolved.tracing, tag))
+
+
 async def _open_tiers(
-    stack: AsyncExitStack, resolved: Resolved, plugins: Plugins, metrics: Metrics
+    stack: AsyncExitStack, resolved: Resolved, plugins: Plugins, metrics: Metrics, tracer: Tracer | None
 ) -> dict[Kind, Tier[Any]]:
     settings = resolved.settings
     chosen: dict[Kind, TierSettings] = {"store": settings.store, "cache": settings.cache, "queue": settings.queue}
@@ -265,7 +306,15 @@ async def _open_tiers(
             continue
         factory = plugins.choose(kind, tier.backend)
         backend: Cache | Queue | Store = await stack.enter_async_context(factory.open(resolved.backends[kind]))
-        opened[kind] = Tier(kind, backend, tier)
+        opened[kind] = Tier(
+            kind,
+            backend,
+            tier,
+            ended=partial(metrics.calls, kind),
+            entered=partial(metrics.breaker_entered, kind),
+            refused=metrics.refused(kind),
+            tracer=tracer,
+        )
         metrics.watch(opened[kind])
     return {kind: opened[kind] for kind in ("cache", "queue", "store") if kind in opened}
 
@@ -305,7 +354,7 @@ async def _running(run: Callable[[], Awaitable[None]], name: str) -> AsyncIterat
 async def _purge(store: Tier[Store], resolved: Resolved, clock: HybridClock) -> None:
     """Remove what need not be remembered any longer, in small portions, at every interval."""
     settings = resolved.settings.store
-    purge = store.guarded(partial(store.backend.purge, limit=_PURGE_ROWS))
+    purge = store.guarded("purge", partial(store.backend.purge, limit=_PURGE_ROWS))
     while True:
         before = version_at(clock.now_ms() - int(settings.tombstone_retention_s * 1000))
         try:

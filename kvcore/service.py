@@ -56,6 +56,7 @@ from kvcore.metrics import Metrics
 from kvcore.model import JSON, PRESENT, ZERO, Entry, Mutation, Outcome, Verdict, Version
 from kvcore.slots import Reservation
 from kvcore.tiers import Tier, nothing_of
+from kvcore.tracing import ORIGIN
 
 __all__ = ("MAX_TTL_S", "Ack", "Found", "KeyValueService", "Written")
 
@@ -124,39 +125,41 @@ class KeyValueService:
         )
 
         self._direct = DirectWrites(
-            apply=store.guarded(store.backend.apply),
-            refresh=cache.guarded(cache.backend.refresh),
+            apply=store.guarded("apply", store.backend.apply),
+            refresh=cache.guarded("refresh", cache.backend.refresh),
             lifetimes=self._lifetimes,
             metrics=metrics,
             applied=applied,
         )
         self._read = cache.batcher(
-            cache.guarded(cache.backend.read), joined=True, observe=metrics.batches("cache", "read")
+            cache.guarded("read", cache.backend.read), joined=True, observe=metrics.batches("cache", "read")
         )
-        self._reserve = cache.batcher(cache.guarded(cache.backend.reserve), observe=metrics.batches("cache", "reserve"))
+        self._reserve = cache.batcher(
+            cache.guarded("reserve", cache.backend.reserve), observe=metrics.batches("cache", "reserve")
+        )
         self._install = cache.batcher(
-            nothing_of(cache.guarded(cache.backend.install)),
+            nothing_of(cache.guarded("install", cache.backend.install)),
             weigh=lambda install: len(install.key) + len(install.entry.value or b"") + 64,
             observe=metrics.batches("cache", "install"),
         )
-        self._lease = cache.guarded(cache.backend.reserve)
-        self._fill_slots = cache.guarded(cache.backend.install)
-        self._ask_store = store.guarded(store.backend.get)
+        self._lease = cache.guarded("reserve", cache.backend.reserve)
+        self._fill_slots = cache.guarded("install", cache.backend.install)
+        self._ask_store = store.guarded("get", store.backend.get)
         self._lead = store.batcher(self._fill_all, joined=True, observe=metrics.batches("store", "fill"))
-        self._cache_stats = cache.guarded(_asked_nothing(cache.backend.stats))
-        self._scan = store.guarded(self._scan_store)
+        self._cache_stats = cache.guarded("stats", _asked_nothing(cache.backend.stats))
+        self._scan = store.guarded("scan", self._scan_store)
         self._get = store.batcher(self._ask_store, joined=True, observe=metrics.batches("store", "get"))
         self._apply = store.batcher(
             self._direct.apply, weigh=_weight_of_write, observe=metrics.batches("store", "apply")
         )
         if queue is not None:
-            publish = queue.guarded(partial(queue.backend.publish, "writes"))
+            publish = queue.guarded("publish", partial(queue.backend.publish, "writes"))
             self._publish = queue.batcher(
                 nothing_of(publish), weigh=_weight, observe=metrics.batches("queue", "publish")
             )
             self._submit = queue.batcher(
                 # A worker that does not answer says nothing about the queue.
-                queue.guarded(queue.backend.submit, slow_is_failure=False),
+                queue.guarded("submit", queue.backend.submit, slow_is_failure=False),
                 weigh=_weight,
                 observe=metrics.batches("queue", "submit"),
             )
@@ -425,7 +428,7 @@ class KeyValueService:
                         # It may be past it by this very request, sent before, which only the store knows.
                         condition = _NEVER
                     entry = Entry(self._clock.stamp(), value, media_type, expires_at_ms)
-                    mutation = Mutation(key, entry, condition, request_id)
+                    mutation = Mutation(key, entry, condition, request_id, ORIGIN.get().traceparent)
                     outcome = await self._log_or_apply(mutation, token, accept=accept)
                     if outcome is None:
                         return Written(entry.version, stored=False)

@@ -11,20 +11,32 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from kvcore.backends import Kind
 from kvcore.batching import Batcher
 from kvcore.config import TierSettings
 from kvcore.errors import CircuitOpenError, OverloadedError, UnavailableError
+from kvcore.tracing import ORIGIN, Origin, Tracer
 
-__all__ = ("Breaker", "BreakerState", "Tier")
+__all__ = ("Breaker", "BreakerState", "CallOutcome", "Tier")
 
 logger = logging.getLogger(__name__)
 
 B = TypeVar("B")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+CallOutcome = Literal["ok", "overloaded", "unavailable", "timeout", "fault", "cancelled"]
+"""How a call to a backend ended. "fault": it raised what its contract does not allow."""
+
+Ended = Callable[[CallOutcome, float], None]
+"""Is told how a call ended, and after how many seconds."""
+
+
+def _nobody_cares(operation: str) -> Ended:
+    return lambda outcome, seconds: None
 
 
 class BreakerState(StrEnum):
@@ -42,9 +54,16 @@ class Breaker:
     """
 
     def __init__(
-        self, name: str, *, failures: int, recovery_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        *,
+        failures: int,
+        recovery_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        entered: Callable[[BreakerState], None] = lambda state: None,
     ) -> None:
         self._name = name
+        self._entered = entered
         self._failures = failures
         self._recovery_s = recovery_s
         self._clock = clock
@@ -98,49 +117,75 @@ class Breaker:
         elif self.state is BreakerState.CLOSED:
             logger.warning("%s failed %d times in a row: its circuit breaker is open", self._name, self._failed)
         self.state = state
+        self._entered(state)
 
 
 class Tier(Generic[B]):
-    """One tier of a running node: the open backend, and the guard around its calls."""
+    """One tier of a running node: the open backend, and the guard around its calls.
+
+    `ended` gives, for the name of an operation, who is told of its calls; `entered` is told the breaker's states, and
+    `refused` of calls that it did not let through. With a `tracer` each call is a span.
+    """
 
     def __init__(
-        self, kind: Kind, backend: B, settings: TierSettings, *, clock: Callable[[], float] = time.monotonic
+        self,
+        kind: Kind,
+        backend: B,
+        settings: TierSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        ended: Callable[[str], Ended] = _nobody_cares,
+        entered: Callable[[BreakerState], None] = lambda state: None,
+        refused: Callable[[], None] = lambda: None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.kind = kind
         self.backend = backend
         self.settings = settings
         self.name = f"the {kind} ({settings.backend})"
-        self.breaker = Breaker(self.name, failures=settings.failures, recovery_s=settings.recovery_s, clock=clock)
+        self.breaker = Breaker(
+            self.name, failures=settings.failures, recovery_s=settings.recovery_s, clock=clock, entered=entered
+        )
+        self.tracer = tracer
+        self._ended = ended
+        self._refused = refused
 
     def guarded(
         self,
+        operation: str,
         call: Callable[[Item], Awaitable[Result]],
         *,
         deadline_s: float | None = None,
         slow_is_failure: bool = True,
     ) -> Callable[[Item], Awaitable[Result]]:
-        """Return `call` behind the breaker and with a deadline: the tier's, unless one is given.
+        """Return `call`, an operation of the backend, behind the breaker and with a deadline: the tier's, unless one is given.
 
         It raises nothing but `UnavailableError`. A call that exceeds the deadline counts as failed unless
         `slow_is_failure` is off.
         """
         limit_s = self.settings.deadline_s if deadline_s is None else deadline_s
+        ended = self._ended(operation)
 
         async def guarded(argument: Item) -> Result:
-            self.breaker.admit()
+            self._admit()
+            outcome: CallOutcome = "cancelled"
+            began = time.perf_counter()
             try:
                 async with asyncio.timeout(limit_s):
                     result = await call(argument)
             except TimeoutError:
+                outcome = "timeout"
                 if slow_is_failure:
                     self.breaker.failed()
                 else:
                     self.breaker.abandoned()
                 raise UnavailableError(f"{self.name} did not answer within {limit_s:g} s") from None
             except OverloadedError:
+                outcome = "overloaded"
                 self.breaker.succeeded()  # it answered
                 raise
             except UnavailableError:
+                outcome = "unavailable"
                 self.breaker.failed()
                 raise
             except asyncio.CancelledError:
@@ -148,16 +193,52 @@ class Tier(Generic[B]):
                 task = asyncio.current_task()
                 if task is not None and not task.cancelling():
                     # A fault of the backend, which lets out a cancellation of its own: it must not end who called.
+                    outcome = "fault"
                     raise UnavailableError(f"{self.name} gave up a call") from None
                 raise
             except Exception as error:  # a fault of the backend, which must not take the node with it
+                outcome = "fault"
                 self.breaker.abandoned()  # it has answered, and others need not be refused for it
                 logger.exception("%s raised what its contract does not allow", self.name)
                 raise UnavailableError(f"{self.name} failed: {type(error).__name__}") from error
-            self.breaker.succeeded()
-            return result
+            else:
+                outcome = "ok"
+                self.breaker.succeeded()
+                return result
+            finally:
+                ended(outcome, time.perf_counter() - began)
 
-        return guarded
+        return guarded if self.tracer is None else self._in_span(self.tracer, operation, guarded)
+
+    def _admit(self) -> None:
+        try:
+            self.breaker.admit()
+        except CircuitOpenError:
+            self._refused()
+            raise
+
+    def _in_span(
+        self, tracer: Tracer, operation: str, call: Callable[[Item], Awaitable[Result]]
+    ) -> Callable[[Item], Awaitable[Result]]:
+        """Return `call` as a span of its own, in the traces that it is made for."""
+        name = f"{self.kind}.{operation}"
+        about: dict[str, str | int] = {"kvcore.tier": self.kind, "kvcore.backend": self.settings.backend}
+
+        async def spanned(argument: Item) -> Result:
+            origin = ORIGIN.get()
+            span = tracer.begin(name, "client", origin.traceparents, about)
+            entered = ORIGIN.set(Origin(origin.request_id, (span.traceparent,)))
+            failure = ""
+            try:
+                return await call(argument)
+            except BaseException as error:
+                failure = type(error).__name__
+                raise
+            finally:
+                ORIGIN.reset(entered)
+                span.end({}, failure)
+
+        return spanned
 
     def batcher(
         self,
@@ -179,6 +260,7 @@ class Tier(Generic[B]):
             weigh=weigh,
             joined=joined,
             observe=observe,
+            traced=self.tracer is not None,
         )
 
 

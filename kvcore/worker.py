@@ -81,10 +81,10 @@ class Worker:
         self._applied = applied
         deadline_s = settings.worker.deadline_s
         self._deadline_s = deadline_s
-        self._stats = queue.guarded(lambda _: queue.backend.stats())
-        self._publish = queue.guarded(partial(queue.backend.publish, "refreshes"), deadline_s=deadline_s)
-        self._apply = store.guarded(store.backend.apply, deadline_s=deadline_s)
-        self._refresh = cache.guarded(cache.backend.refresh, deadline_s=deadline_s)
+        self._stats = queue.guarded("stats", lambda _: queue.backend.stats())
+        self._publish = queue.guarded("publish", partial(queue.backend.publish, "refreshes"), deadline_s=deadline_s)
+        self._apply = store.guarded("apply", store.backend.apply, deadline_s=deadline_s)
+        self._refresh = cache.guarded("refresh", cache.backend.refresh, deadline_s=deadline_s)
         self._hurried = asyncio.Event()
 
     def hurry(self) -> None:

@@ -1,4 +1,4 @@
-"""What is the same for every request: its id, its way to a handler, whether it is let in, and its time in the metrics."""
+"""What is the same for every request: its id and trace, its way to a handler, whether it is let in, and its time in the metrics."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from kvcore.http.methods import as_options, method_not_allowed
 from kvcore.http.problems import by_fault, problem_of
 from kvcore.http.requests import RAW_PREFIX
 from kvcore.runtime import Instance
+from kvcore.tracing import ORIGIN, Origin, Span, Tracer, traceparent_in
 
 __all__ = ("Edge",)
 
-_METHODS: Final = frozenset(("GET", "PUT", "DELETE", "POST", "HEAD", "OPTIONS", "PATCH"))
+_NO_OPERATION: Final = "none"
+"""What is told of requests that no handler was found for, or that were refused before one was looked for."""
+_OPERATION: Final = "kvcore.operation"
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 
 Handle = Callable[[Request[Any, Any, Any]], Awaitable[ASGIApp]]
@@ -43,8 +46,8 @@ class Edge:
         self._app = app
         self._gate = gate
         self._limiter = limiter
-        self._hot: dict[tuple[str, str], Handle] = {
-            (method, RAW_PREFIX if path.startswith(RAW_PREFIX) else path): handler.fn
+        self._hot: dict[tuple[str, str], tuple[Handle, str]] = {
+            (method, RAW_PREFIX if path.startswith(RAW_PREFIX) else path): (handler.fn, _operation(handler))
             for handler in hot
             for path in handler.paths
             for method in handler.http_methods
@@ -56,6 +59,7 @@ class Edge:
         self._in_progress = 0
         instance.metrics.in_progress.set_function(lambda: self._in_progress)
         self._observers: dict[tuple[str, int], Any] = {}
+        self._tracer = instance.tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -64,7 +68,11 @@ class Edge:
             return
         began = time.perf_counter()
         method = scope["method"]
-        request_id = self._request_id(scope)
+        request_id, traceparent = self._named(scope)
+        span = None if self._tracer is None else _begun(self._tracer, method, traceparent)
+        # The server runs each request in a task, so in a context, of its own.
+        parent = traceparent if span is None else span.traceparent
+        ORIGIN.set(Origin(request_id.decode(), (parent,) if parent else ()))
         status = 500
 
         async def send_with_id(message: Message) -> None:
@@ -85,7 +93,10 @@ class Edge:
             await answer(scope, receive, tell)
         finally:
             self._in_progress -= 1
-            self._observe(method, status, time.perf_counter() - began)
+            operation = self._operation_of(scope)
+            self._observe(operation, status, time.perf_counter() - began)
+            if span is not None:
+                span.end({"http.response.status_code": status, "kvcore.operation": operation}, _failure(status))
 
     async def _answer(self, scope: HTTPScope, receive: Receive) -> ASGIApp:
         """Return the answer to a request, or, where that is Litestar's to give, Litestar."""
@@ -96,9 +107,10 @@ class Edge:
             self._limiter.admit_grant(grant)
             path = scope["path"]
             is_raw = path.startswith(RAW_PREFIX)
-            handle = self._hot.get((scope["method"], RAW_PREFIX if is_raw else path))
-            if handle is not None:
-                return await handle(request)
+            hot = self._hot.get((scope["method"], RAW_PREFIX if is_raw else path))
+            if hot is not None:
+                scope[_OPERATION] = hot[1]  # type: ignore[typeddict-unknown-key]  # a scope takes what applications leave there
+                return await hot[0](request)
             return method_not_allowed(self._raw_methods) if is_raw and self._raw_methods else self._app
         except KvcoreError as error:
             return problem_of(error)
@@ -106,17 +118,39 @@ class Edge:
             answer: ASGIApp = by_fault(request, error)
             return answer
 
-    def _request_id(self, scope: HTTPScope) -> bytes:
+    def _named(self, scope: HTTPScope) -> tuple[bytes, str]:
+        """Return the request's id, which is made where it has none that is fit, and its traceparent."""
+        request_id, traceparent = b"", ""
         for name, value in scope["headers"]:
-            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-                return value
-        made = b"%s-%x" % (self._prefix, next(self._numbers))
-        scope["headers"] = [*(pair for pair in scope["headers"] if pair[0] != b"x-request-id"), (b"x-request-id", made)]
-        return made
+            if name == b"x-request-id":
+                if not request_id and _REQUEST_ID.fullmatch(value):
+                    request_id = value
+            elif name == b"traceparent":
+                traceparent = traceparent_in(value)
+        return request_id or b"%s-%x" % (self._prefix, next(self._numbers)), traceparent
 
-    def _observe(self, method: str, status: int, seconds: float) -> None:
-        method = method if method in _METHODS else "other"
-        observer = self._observers.get((method, status))
+    @staticmethod
+    def _operation_of(scope: Any) -> str:
+        """Return the operation that a request has come to: that of the handler that was called, or would be."""
+        operation: str | None = scope.get(_OPERATION)
+        return operation or _operation(scope.get("route_handler"))
+
+    def _observe(self, operation: str, status: int, seconds: float) -> None:
+        observer = self._observers.get((operation, status))
         if observer is None:
-            observer = self._observers[method, status] = self._seconds.labels(method, str(status))
+            observer = self._observers[operation, status] = self._seconds.labels(operation, str(status))
         observer.observe(seconds)
+
+
+def _operation(handler: Any) -> str:
+    """Return a handler's name in the OpenAPI document."""
+    named = getattr(handler, "operation_id", None)
+    return named if isinstance(named, str) else _NO_OPERATION
+
+
+def _begun(tracer: Tracer, method: str, traceparent: str) -> Span:
+    return tracer.begin(method, "server", (traceparent,) if traceparent else (), {"http.request.method": method})
+
+
+def _failure(status: int) -> str:
+    return f"{status}" if status >= 500 else ""

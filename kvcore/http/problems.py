@@ -28,6 +28,7 @@ from kvcore.errors import (
     VersionNotReachedError,
 )
 from kvcore.http.answers import Answer, Headers
+from kvcore.tracing import ORIGIN
 
 __all__ = (
     "PROBLEMS",
@@ -251,7 +252,7 @@ def problem_of(error: KvcoreError) -> Answer:
 
 def by_fault(request: Request[Any, Any, Any], error: Exception) -> Any:
     """Return the answer to what must not happen, and log it. Of a type that Litestar takes for one of its own."""
-    request_id = request.headers.get("x-request-id", "")
+    request_id = ORIGIN.get().request_id
     logger.error("request %s failed by a fault", request_id, exc_info=error)
     return problem("internal", f"a fault of this service; its log has it under {request_id}")
 

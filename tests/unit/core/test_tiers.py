@@ -84,7 +84,7 @@ async def test_a_call_that_takes_too_long_fails_at_the_deadline() -> None:
     one = tier(store)
     store.faults.always = "hang"
     with pytest.raises(UnavailableError) as raised:
-        await one.guarded(store.get)(["key"])
+        await one.guarded("get", store.get)(["key"])
     assert raised.value.outcome == "unknown"
     assert one.breaker.state is OPEN
 
@@ -95,7 +95,7 @@ async def test_slowness_that_is_somebody_elses_does_not_open_the_breaker() -> No
     one = tier(store)
     store.faults.always = "hang"
     with pytest.raises(UnavailableError):
-        await one.guarded(store.get, slow_is_failure=False)(["key"])
+        await one.guarded("get", store.get, slow_is_failure=False)(["key"])
     assert one.breaker.state is CLOSED
 
 
@@ -105,7 +105,7 @@ async def test_a_full_tier_is_not_a_failing_one() -> None:
     one = tier(store)
     store.faults.always = "full"
     with pytest.raises(OverloadedError):
-        await one.guarded(store.get)(["key"])
+        await one.guarded("get", store.get)(["key"])
     assert one.breaker.state is CLOSED
 
 
@@ -115,7 +115,7 @@ async def test_what_the_contract_does_not_allow_costs_its_caller_only(caplog: py
     one = tier(store)
     store.faults.always = "bug"
     with caplog.at_level(logging.ERROR), pytest.raises(UnavailableError) as raised:
-        await one.guarded(store.get)(["key"])
+        await one.guarded("get", store.get)(["key"])
     assert raised.value.outcome == "unknown"
     assert one.breaker.state is CLOSED
     assert any(record.exc_info for record in caplog.records)
@@ -125,7 +125,7 @@ async def test_an_open_tier_is_not_asked() -> None:
     """While the breaker is open the backend is left in peace; one trial asks it again, and its success closes the breaker."""
     store = FakeStore()
     one = tier(store, recovery_s=2.0)
-    get = one.guarded(store.get)
+    get = one.guarded("get", store.get)
     store.faults.planned.append("before")
     with pytest.raises(UnavailableError):
         await get(["key"])
@@ -169,7 +169,7 @@ async def test_a_cancelled_trial_does_not_keep_the_breaker_half_open() -> None:
     """A trial whose caller went away leaves room for the next one."""
     store = FakeStore()
     one = tier(store, recovery_s=2.0)
-    get = one.guarded(store.get)
+    get = one.guarded("get", store.get)
     store.faults.planned.extend(["before", "hang"])
     with pytest.raises(UnavailableError):
         await get(["key"])
@@ -189,7 +189,7 @@ async def test_a_call_can_have_a_deadline_of_its_own() -> None:
     began = asyncio.get_running_loop().time()
     store.faults.always = "hang"
     with pytest.raises(UnavailableError):
-        await tier(store).guarded(store.get, deadline_s=30.0)(["key"])
+        await tier(store).guarded("get", store.get, deadline_s=30.0)(["key"])
     assert asyncio.get_running_loop().time() - began == pytest.approx(30.0, abs=0.01)
 
 
@@ -201,5 +201,5 @@ async def test_a_cancellation_that_a_backend_lets_out_does_not_end_its_caller() 
 
     one = tier(FakeStore())
     with pytest.raises(UnavailableError):
-        await one.guarded(cancelled_inside)(["key"])
+        await one.guarded("get", cancelled_inside)(["key"])
     assert one.breaker.state is CLOSED
