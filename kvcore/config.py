@@ -161,6 +161,15 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8000
+    processes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="Processes that serve the port, each with connections and limits of its own: about as many as the machine has"
+            " cores for it. More than one needs a cache, a queue and a store that other processes can use.",
+        ),
+    ] = 1
     hosts: Annotated[
         tuple[str, ...],
         Meta(
@@ -747,6 +756,9 @@ def _refuse_combinations(plugins: Plugins, resolved: Resolved) -> None:
     if has_queue and not settings.worker.in_node and Ability.SHARED not in queue & cache & store:
         refuse("a worker in another process would not see the same data; the node must run the worker itself",
                "queue.backend", "cache.backend", "store.backend", "worker.in_node")  # fmt: skip
+    if settings.http.processes > 1 and Ability.SHARED not in cache & store & (queue if has_queue else cache):
+        refuse("each process would have data of its own", "http.processes", "cache.backend", "queue.backend",
+               "store.backend")  # fmt: skip
     if settings.worker.in_node and not has_queue:
         refuse("without a queue there is nothing for a worker to do", "queue.backend", "worker.in_node")
     for caller in ("token", "address"):

@@ -22,6 +22,9 @@ def serve(
     profile: Profile = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that serve the port together: http.processes.")
+    ] = None,
     with_worker: Annotated[
         bool, typer.Option("--with-worker", help="Drain the queue in this process too: worker.in_node.")
     ] = False,
@@ -35,7 +38,12 @@ def serve(
     kvctl serve --profile memory --port 9000
     kvctl serve --config /etc/kvcore.toml --set cache.ttl_s=60
     """
-    options = {"http.host": host, "http.port": port, "worker.in_node": "true" if with_worker else None}
+    options = {
+        "http.host": host,
+        "http.port": port,
+        "http.processes": processes,
+        "worker.in_node": "true" if with_worker else None,
+    }
     resolved, plugins = read(profile, config, overrides, options)
     log_to_stderr()
     from kvcore.http.server import serve as run

@@ -13,6 +13,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from kvcore.errors import KvcoreError, PluginError
 from kvcore.http.batch import batch_handlers
 from kvcore.http.edge import Edge
+from kvcore.http.exposition import Exposition
 from kvcore.http.gate import gate_of
 from kvcore.http.health import health_handlers
 from kvcore.http.keys import listing_handlers
@@ -29,8 +30,8 @@ from kvcore.runtime import Drain, Node
 __all__ = ("build_app", "build_worker_app")
 
 
-def build_app(node: Node, plugins: Plugins) -> ASGIApp:
-    """Return the application: kvcore's own handlers and those of the plugins.
+def build_app(node: Node, plugins: Plugins, exposition: Exposition | None = None) -> ASGIApp:
+    """Return the application: kvcore's own handlers and those of the plugins. `exposition`: see `health_handlers`.
 
     Raises:
         PluginError: a plugin's path is taken.
@@ -41,7 +42,7 @@ def build_app(node: Node, plugins: Plugins) -> ASGIApp:
         *listing_handlers(node.service, limits.page_bytes),
         *batch_handlers(node.service, limits, node.metrics.batch_operations),
     ]
-    operations = [*health_handlers(node), *stats_handlers(node.service, node.metrics)]
+    operations = [*health_handlers(node, exposition), *stats_handlers(node.service, node.metrics)]
     own = [*keys, *many, *operations, *page_handlers()]
     given = [handler for handlers in plugins.given("kvcore_routes") for handler in handlers]
     limiter = Limiter(node.settings, node.metrics)

@@ -8,10 +8,11 @@ import msgspec
 from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from kvcore import __version__
 from kvcore.http.answers import Answer
+from kvcore.http.exposition import Exposition, own_exposition
 from kvcore.http.openapi import DescribedAnswer, described
 from kvcore.http.problems import problem
 from kvcore.http.requests import NoQuery, read_query
@@ -42,8 +43,9 @@ def _example(status: str, tier: str) -> dict[str, Any]:
     return told | {"node": "b3d0e9b2", "profile": "embedded"}
 
 
-def health_handlers(instance: Instance) -> list[HTTPRouteHandler]:
-    """Return the handlers of `/health…` and `/metrics` over a node or worker."""
+def health_handlers(instance: Instance, exposition: Exposition | None = None) -> list[HTTPRouteHandler]:
+    """Return the handlers of `/health…` and `/metrics` over a node or worker; None: it shows its own metrics."""
+    shown = exposition or own_exposition(instance.metrics.registry)
 
     @get(
         "/health",
@@ -127,7 +129,6 @@ def health_handlers(instance: Instance) -> list[HTTPRouteHandler]:
     )
     async def metrics(request: AnyRequest) -> ASGIApp:
         read_query(request.scope["query_string"], NoQuery)
-        body = generate_latest(instance.metrics.registry)
-        return Answer(200, body, media_type=CONTENT_TYPE_LATEST.encode(), headers=[_NO_STORE])
+        return Answer(200, await shown(), media_type=CONTENT_TYPE_LATEST.encode(), headers=[_NO_STORE])
 
     return [health, live, ready, metrics]

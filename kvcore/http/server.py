@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from types import FrameType
 from typing import Any, Final
 
@@ -24,10 +25,12 @@ from kvcore.config import Resolved
 from kvcore.errors import KvcoreError, SettingsError
 from kvcore.http.app import build_app, build_worker_app
 from kvcore.http.connections import Connections
+from kvcore.http.exposition import Exposition, shared_exposition
 from kvcore.http.limiting import Buffers
+from kvcore.http.processes import Sibling, run_processes
 from kvcore.http.protocol import StrictHttpProtocol
 from kvcore.plugins import Plugins
-from kvcore.runtime import Drain, Instance, Node, open_node, open_worker
+from kvcore.runtime import Drain, Health, Instance, Node, open_node, open_worker
 
 __all__ = ("drain", "serve")
 
@@ -38,14 +41,25 @@ _OTHER_FILES: Final = 1024
 def serve(resolved: Resolved, plugins: Plugins) -> None:
     """Open a node and serve it until SIGTERM or SIGINT; then finish what is under way and close it.
 
+    With `http.processes` there are as many nodes on the port, each in a process of its own.
+
     Raises:
+        KvcoreError: one of several processes could not start.
         SettingsError: the port is in use, or a backend cannot work with its settings.
         UnavailableError: a backend cannot be opened now.
     """
     settings = resolved.settings.http
     _allow_files(resolved.settings.limits.connections)
     with _bound("http", settings.host, settings.port) as listener:
-        _run(_serve(resolved, plugins, listener))
+        count = settings.processes
+        if count == 1:
+            _run(_serve(resolved, plugins, listener))
+        else:
+            run_processes(
+                count,
+                lambda sibling: _run(_serve(resolved, plugins, listener, sibling)),
+                lambda: _tell(f"kvcore is ready, process {os.getpid()} with {count} of its own; Ctrl-C stops it"),
+            )
 
 
 def drain(resolved: Resolved, plugins: Plugins) -> None:
@@ -68,10 +82,14 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
         runner.run(coroutine)
 
 
-async def _serve(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
-    async with open_node(resolved, plugins) as node:
-        config = _uvicorn(build_app(node, plugins), round(resolved.settings.http.shutdown_s))
-        await NodeServer(config, node, listener).serve([listener])
+async def _serve(resolved: Resolved, plugins: Plugins, listener: socket.socket, sibling: Sibling | None = None) -> None:
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(open_node(resolved, plugins))
+        exposition: Exposition | None = None
+        if sibling is not None:
+            exposition = await stack.enter_async_context(shared_exposition(node.metrics.registry, sibling))
+        config = _uvicorn(build_app(node, plugins, exposition), round(resolved.settings.http.shutdown_s))
+        await NodeServer(config, node, listener, sibling).serve([listener])
 
 
 async def _drain(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
@@ -126,13 +144,21 @@ class InstanceServer(uvicorn.Server):
         gc.freeze()
         if self._instance.phase == "starting":
             self._instance.phase = "ready"
+        self.tell(health)
+
+    def tell(self, health: Health) -> None:
+        """Say what is there, and where, and that it is ready."""
+        self.tell_places(health)
+        _tell(f"{self.title} is ready, process {os.getpid()}; Ctrl-C stops it")
+
+    def tell_places(self, health: Health) -> None:
+        """Say which tiers there are, and where the pages are."""
         host, port = self._address[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         for kind, tier in health.components.items():
             _tell(f"{kind:8} {tier.backend}: {tier.server if tier.status == 'up' else f'down, {tier.detail}'}")
         for name, path in self.pages:
             _tell(f"{name:8} {url}{path}")
-        _tell(f"{self.title} is ready, process {os.getpid()}; Ctrl-C stops it")
 
     async def on_tick(self, counter: int) -> bool:
         """Look after the connections, ten times a second, and tell whether to stop."""
@@ -145,10 +171,31 @@ class NodeServer(InstanceServer):
 
     pages = (("console", "/"), ("docs", "/docs"), *InstanceServer.pages)
 
-    def __init__(self, config: uvicorn.Config, node: Node, listener: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, node: Node, listener: socket.socket, sibling: Sibling | None) -> None:
         super().__init__(config, node, listener)
         self._drain_s = node.settings.http.drain_s
         self._stop_at: float | None = None
+        self._sibling = sibling
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen; one of several processes tells who has started it, and stops when that one is no more."""
+        await super().startup(sockets)
+        if self._sibling is not None:
+            lifeline = self._sibling.lifeline
+            loop = asyncio.get_running_loop()
+            loop.add_reader(lifeline, self._orphaned, loop, lifeline)
+            self._sibling.is_ready()
+
+    def _orphaned(self, loop: asyncio.AbstractEventLoop, lifeline: int) -> None:
+        loop.remove_reader(lifeline)
+        self.handle_exit(signal.SIGTERM, None)
+
+    def tell(self, health: Health) -> None:
+        """Say what is there, and where: one of several processes for all of them."""
+        if self._sibling is None:
+            super().tell(health)
+        elif self._sibling.number == 0:
+            self.tell_places(health)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; at a second signal, or for Ctrl-C, do not wait for load balancers to notice."""
