@@ -498,7 +498,8 @@ def _odd_mutations(prefix: str) -> Iterable[Mutation]:
         media_type, expected = MEDIA_TYPES[n % len(MEDIA_TYPES)], (None, ZERO, PRESENT, version(7))[n % 4]
         value = None if n % 11 == 0 else VALUES[n % len(VALUES)]
         request_id = bytes((n + i) % 256 for i in range(32)) if expected is not None else b""
-        yield Mutation(key, Entry(version(n + 1), value, media_type, n * 2**40 or None), expected, request_id)
+        entry = Entry(version(n + 1), value, media_type, n * 2**40 or None)
+        yield Mutation(key, entry, expected, request_id, f"00-{n + 1:032x}-{n + 1:016x}-01" if n % 3 else "")
 
 
 def _sorted(mutations: Iterable[Mutation]) -> list[Mutation]:
