@@ -351,14 +351,14 @@ def test_the_cache_tells_its_numbers(client: httpx.Client, key: str) -> None:
 
 
 def test_metrics_count_requests_and_cache_hits(client: httpx.Client, key: str) -> None:
-    """The metrics show requests by method and status, and what the cache had."""
+    """The metrics show requests by operation and status, and what the cache had."""
 
     def sample(name: str) -> float:
         lines = client.get("/metrics").text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " ")), 0.0)
 
-    requests = 'kvcore_http_request_seconds_count{method="GET",status="404"}'
-    hits = 'kvcore_cache_reads_total{result="hit"}'
+    requests = 'kvcore_http_request_duration_seconds_count{operation="getValue",status="404"}'
+    hits = 'kvcore_cache_reads_total{result="negative"}'
     before = sample(requests), sample(hits)
     get(client, key)
     get(client, key)

@@ -113,15 +113,23 @@ def test_options_reaches_no_handler(client: httpx.Client, key: str) -> None:
     assert client.get(f"/kv/{key}").content == b"1"
 
 
-def test_requests_are_counted_by_the_method_that_was_sent(client: httpx.Client) -> None:
-    """In the metrics, `HEAD` is `HEAD` and `OPTIONS` is `OPTIONS`, with the status that was answered."""
+def test_requests_are_counted_by_their_operation(client: httpx.Client) -> None:
+    """In the metrics `HEAD` is what `GET` is; `OPTIONS`, and what no path or method is for, are no operation."""
 
-    def counted(method: str, status: int) -> float:
-        name = f'kvcore_http_request_seconds_count{{method="{method}",status="{status}"}}'
+    def counted(operation: str, status: int) -> float:
+        name = f'kvcore_http_request_duration_seconds_count{{operation="{operation}",status="{status}"}}'
         lines = client.get("/metrics").text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " ")), 0.0)
 
-    before = counted("HEAD", 200), counted("OPTIONS", 204)
-    client.head("/health/live")
-    client.options("/kv")
-    assert (counted("HEAD", 200), counted("OPTIONS", 204)) == (before[0] + 1, before[1] + 1)
+    asked = {
+        ("getLiveness", 200): ("HEAD", "/health/live"),
+        ("getValue", 404): ("HEAD", "/kv?key=nothing"),
+        ("getRawValue", 404): ("HEAD", "/kv/nothing"),
+        ("none", 204): ("OPTIONS", "/kv"),
+        ("none", 404): ("GET", "/nothing/here"),
+        ("none", 405): ("POST", "/kv"),
+    }
+    before = {told: counted(*told) for told in asked}
+    for method, path in asked.values():
+        client.request(method, path)
+    assert {told: counted(*told) - before[told] for told in asked} == dict.fromkeys(asked, 1.0)
