@@ -21,7 +21,7 @@ if command -v pyenv >/dev/null; then
 fi
 
 # Servers and tools that tests use where they are there, as executable:package. PostgreSQL's are not on PATH.
-needed="wrk:wrk redis-server:redis-server rabbitmq-server:rabbitmq-server postgres:postgresql"
+needed="wrk:wrk promtool:prometheus chromium:chromium npm:npm redis-server:redis-server rabbitmq-server:rabbitmq-server postgres:postgresql nginx:nginx-light"
 
 missing_packages() {
     for pair in $needed; do
@@ -74,5 +74,5 @@ done
 # Nothing in the first ones depends on how fast it goes; the others have the machine for themselves.
 failed=0
 .venv-test/bin/python -m tox run-parallel --parallel 2 --parallel-no-spinner -e "suites,wheels,lint,types,docs$tests" </dev/null || failed=1
-.venv-test/bin/python -m tox run -e e2e,servers </dev/null || failed=1
+.venv-test/bin/python -m tox run -e browser,e2e,servers </dev/null || failed=1
 exit $failed

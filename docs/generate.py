@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
 import httpx
 import msgspec
-from prometheus_client import Metric
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -25,7 +24,7 @@ from kvcore.cli._toml import literal
 from kvcore.config import Setting, describe, resolve
 from kvcore.http.app import build_app
 from kvcore.http.problems import PROBLEMS
-from kvcore.metrics import Metrics
+from kvcore.metrics import Metrics, Values
 from kvcore.plugins import load_plugins
 from kvcore.runtime import open_node
 from kvcore.secret import Secret
@@ -44,7 +43,8 @@ CLI_HEAD: Final = """\
   `serve` and `worker`, which run until they are stopped; the results of `batch` always are JSON.
 * Commands that ask a node take its URL from `--url` or from `KVCORE_URL`, and the token for it from `--token-file` or from `KVCORE_TOKEN`:
   an argument could be read by every user of the machine. They ask again, for some seconds, when a node refuses for the moment.
-* Output holds no colours; `NO_COLOR` has nothing to switch off.
+* What destroys something asks first. Without a terminal it refuses, unless `--yes` is given.
+* Output holds no colours, but for `top` on a terminal, where `NO_COLOR` switches them off.
 
 | exit code | meaning |
 | --- | --- |
@@ -110,8 +110,16 @@ METRICS_HEAD: Final = """\
 
 <!-- Made by docs/generate.py from the metrics themselves: change those. -->
 
-`GET /metrics` of a node, and of a worker, shows these in the Prometheus text format, and what prometheus-client knows of every process
-(`process_*`, `python_*`). What concerns the queue is shown by workers.
+`GET /metrics` of a node, and of a worker, shows these in the Prometheus text format, counted since the process began, and what
+prometheus-client knows of every process (`process_*`, `python_*`). With `http.processes` above 1 every sample has the label `process`
+besides: the number of the process.
+
+Nodes and workers show the same names. What concerns the queue moves where a worker runs, in `kvctl worker` or in a node with
+`worker.in_node`. Add over all of them; but each worker sees the same queue (`kvcore_queue_*`): take the largest there, except
+of `unsettled`.
+
+A label has no other values than are named here, however many keys, addresses and tokens there are. Counters whose labels are all listed
+are there with 0 before anything happens, so that a rate sees the first event; those by tier, for the tiers that the process has.
 
 """
 
@@ -157,10 +165,12 @@ def problems_page() -> str:
 
 
 def metrics_page() -> str:
-    """Return the page about the metrics: name, kind and labels of each that is kvcore's own."""
-    families = [family for family in Metrics().describe() if family.name.startswith("kvcore_")]
-    rows = "\n".join(f"| `{_exposed(family)}` | {family.type} | {family.documentation} |" for family in families)
-    return f"{METRICS_HEAD}| metric | kind | meaning |\n| --- | --- | --- |\n{rows}\n"
+    """Return the page about the metrics: each that is kvcore's own, with its kind, unit and labels."""
+    rows = "\n".join(
+        _cells(f"`{metric.name}`", metric.type, _unit(metric.name), _labels(metric.labels), metric.meaning)
+        for metric in Metrics().described()
+    )
+    return f"{METRICS_HEAD}| metric | kind | unit | labels | meaning |\n| --- | --- | --- | --- | --- |\n{rows}\n"
 
 
 def api_page() -> str:
@@ -266,8 +276,16 @@ def _cells(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def _exposed(family: Metric) -> str:
-    return f"{family.name}_total" if family.type == "counter" else family.name
+def _unit(name: str) -> str:
+    return next((unit for unit in ("seconds", "bytes") if name.removesuffix("_total").endswith(f"_{unit}")), "number")
+
+
+def _labels(labels: Mapping[str, Values]) -> str:
+    """Return labels with the values that each can have."""
+    return "; ".join(
+        f"`{label}`: {values if isinstance(values, str) else ', '.join(f'`{value}`' for value in values)}"
+        for label, values in labels.items()
+    )
 
 
 def _row(setting: Setting) -> str:

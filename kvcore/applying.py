@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
 from kvcore.backends import Refresh
 from kvcore.config import CacheSettings
 from kvcore.errors import UnavailableError
+from kvcore.logs import about
 from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version
+from kvcore.tracing import Origin, joined
 
-__all__ = ("Apply", "Lifetimes", "Write", "apply_all", "newly_applied", "refreshes")
+__all__ = (
+    "Apply",
+    "Lifetimes",
+    "Write",
+    "about_mutation",
+    "apply_all",
+    "log_outcomes",
+    "newly_applied",
+    "origin_of",
+    "refreshes",
+)
+
+logger = logging.getLogger(__name__)
 
 Apply = Callable[[Sequence[Mutation]], Awaitable[Sequence[Outcome]]]
 
@@ -58,7 +74,8 @@ async def apply_all(apply: Apply, mutations: Sequence[Mutation]) -> list[Outcome
     Raises:
         UnavailableError: with outcome "unknown" if any of them was applied.
     """
-    decided: dict[Version, Outcome] = {}
+    # A version alone does not do: entries that are restored may share one.
+    decided: dict[tuple[str, Version], Outcome] = {}
     rest: Sequence[Mutation] = mutations
     while rest:
         wave, rest = _first_wave(rest)
@@ -73,15 +90,15 @@ async def apply_all(apply: Apply, mutations: Sequence[Mutation]) -> list[Outcome
             raise UnavailableError(f"the store gave {len(outcomes)} outcomes for {len(newest)} mutations")
         again: list[Mutation] = []
         for run, sent, outcome in zip(wave, newest, outcomes, strict=True):
-            decided[sent.version] = outcome
+            decided[sent.key, sent.version] = outcome
             others = [mutation for mutation in run if mutation.version != sent.version]
             if outcome.verdict is Verdict.REJECTED:
                 again += others  # it stood for them, and will not be stored
             else:
                 beaten = Outcome(Verdict.SUPERSEDED, outcome.version, outcome.exists)
-                decided |= {mutation.version: beaten for mutation in others}
+                decided |= {(mutation.key, mutation.version): beaten for mutation in others}
         rest = [*again, *rest]
-    return [decided[mutation.version] for mutation in mutations]
+    return [decided[mutation.key, mutation.version] for mutation in mutations]
 
 
 def _first_wave(mutations: Iterable[Mutation]) -> tuple[list[list[Mutation]], list[Mutation]]:
@@ -103,6 +120,23 @@ def _first_wave(mutations: Iterable[Mutation]) -> tuple[list[list[Mutation]], li
 
 def _version(mutation: Mutation) -> Version:
     return mutation.version
+
+
+def origin_of(mutations: Iterable[Mutation]) -> Origin:
+    """Return the origin of work that is done for mutations: their traces."""
+    return joined(Origin("", (mutation.traceparent,)) for mutation in mutations if mutation.traceparent)
+
+
+def about_mutation(mutation: Mutation, **others: str | float) -> dict[str, Any]:
+    """Return what a line about one mutation is about, for `extra`: its key, version and trace, and other members."""
+    return about(key=mutation.key, traceparent=mutation.traceparent, version=mutation.version, **others)
+
+
+def log_outcomes(mutations: Iterable[Mutation], outcomes: Iterable[Outcome]) -> None:
+    """Write a line for each mutation, with what became of it: what `log.requests` asks for."""
+    for mutation, outcome in zip(mutations, outcomes, strict=True):
+        verdict = outcome.verdict.value
+        logger.info("a mutation was %s", verdict, extra=about_mutation(mutation, verdict=verdict))
 
 
 def newly_applied(mutations: Iterable[Mutation], outcomes: Iterable[Outcome]) -> list[Mutation]:

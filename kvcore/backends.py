@@ -49,6 +49,8 @@ __all__ = (
     "Listed",
     "Listing",
     "Message",
+    "PoolStats",
+    "Pooled",
     "Purged",
     "Queue",
     "QueueStats",
@@ -59,6 +61,7 @@ __all__ = (
     "StoreStats",
     "dead_letters_of",
     "listing_of",
+    "pool_of",
 )
 
 MAX_KEY_BYTES: Final = 65_536
@@ -80,6 +83,8 @@ class Ability(StrEnum):
     """A store lists its keys by prefix, in order: see `Listing`."""
     IDEMPOTENCY = "idempotency"
     """A store answers a request that is sent again as it did the first time: see `Store.apply`."""
+    POOL = "pool"
+    """A backend tells of its connections: see `Pooled`."""
 
 
 # --- cache ------------------------------------------------------------------------------------------------------------
@@ -405,6 +410,42 @@ def listing_of(store: Store) -> Listing:
     if Ability.LISTING not in store.abilities:
         raise UnsupportedError(f"{type(store).__name__} cannot list its keys; choose a store with that ability")
     return store  # type: ignore[return-value]  # declared in `abilities`, and tested by the conformance suite
+
+
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+class PoolStats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The connections over which a backend makes its calls, as they are now; those with which it only watches do not count.
+
+    `open` are established, and `in_use` those of them on which something is under way. When as many as `limit` are, calls
+    wait for one; None: they never do, since a connection carries any number of them. `retries`: what the backend has tried
+    again by itself since it was opened, a statement or to connect.
+    """
+
+    open: int
+    in_use: int
+    limit: int | None
+    retries: int
+
+
+class Pooled(Protocol):
+    """The ability POOL of a backend of any kind."""
+
+    def pool(self) -> PoolStats:
+        """Return the numbers, at once: it is asked whenever metrics are."""
+        ...
+
+
+def pool_of(backend: Cache | Queue | Store) -> Pooled:
+    """Return a backend's connections.
+
+    Raises:
+        UnsupportedError: this backend does not tell of any.
+    """
+    if Ability.POOL not in backend.abilities:
+        raise UnsupportedError(f"{type(backend).__name__} does not tell of connections")
+    return backend  # type: ignore[return-value]  # declared in `abilities`, and tested by the conformance suite
 
 
 # --- factories --------------------------------------------------------------------------------------------------------

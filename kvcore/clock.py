@@ -17,6 +17,7 @@ from kvcore.model import Version
 __all__ = ("HybridClock", "is_version", "version_at", "version_ms")
 
 _COUNTER_BITS = 16
+_REFUSED_FOR_MS = 60_000
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -53,6 +54,7 @@ class HybridClock:
         self.tag = secrets.token_hex(4) if tag is None else tag
         # Milliseconds and counter in one integer: one comparison orders both, and a full counter carries over.
         self._last = 0
+        self._refused_ms = self._refused_at_ms = 0
 
     def now_ms(self) -> int:
         """Return the wall clock that this clock follows, in Unix milliseconds."""
@@ -89,8 +91,15 @@ class HybridClock:
         """Tell whether a version is so far ahead that no node with a right clock can have stamped it."""
         return version_ms(version) > self._now_ms() + self._max_ahead_ms
 
+    def ahead_ms(self) -> int:
+        """Return how far the newest version is ahead of the wall clock: one stamped, absorbed, or refused within a minute."""
+        now = self._now_ms()
+        refused = self._refused_ms if now - self._refused_at_ms < _REFUSED_FOR_MS else 0
+        return max(0, (self._last >> _COUNTER_BITS) - now, refused - now)
+
     def _refuse_ahead(self, ms: int, now: int) -> None:
         if ms > now + self._max_ahead_ms:
+            self._refused_ms, self._refused_at_ms = ms, now
             raise ClockSkewError(
                 f"the clock of this node is {(ms - now) / 1000:.1f} s behind a version that it has seen, and at most"
                 f" {self._max_ahead_ms / 1000:g} s are allowed (clock.max_ahead_s): set the clocks right, by NTP"

@@ -19,11 +19,22 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
-from kvcore.applying import Apply, Lifetimes, Write, apply_all, newly_applied, refreshes
+from kvcore.applying import (
+    Apply,
+    Lifetimes,
+    Write,
+    about_mutation,
+    apply_all,
+    log_outcomes,
+    newly_applied,
+    origin_of,
+    refreshes,
+)
 from kvcore.backends import Refresh
 from kvcore.errors import CircuitOpenError, UnavailableError
-from kvcore.metrics import Metrics
+from kvcore.metrics import WriteMetrics
 from kvcore.model import Mutation, Outcome, Verdict
+from kvcore.tracing import ORIGIN
 
 __all__ = ("DirectWrites",)
 
@@ -46,16 +57,19 @@ class DirectWrites:
         apply: Apply,
         refresh: Callable[[Sequence[Refresh]], Awaitable[Any]],
         lifetimes: Lifetimes,
-        metrics: Metrics,
+        metrics: WriteMetrics,
         applied: Callable[[Sequence[Mutation]], None],
+        logs_mutations: bool,
     ) -> None:
         self._apply = apply
         self._refresh = refresh
         self._lifetimes = lifetimes
         self._metrics = metrics
         self._applied = applied
+        self._logs_mutations = logs_mutations
         self._unsettled: deque[tuple[Write, float]] = deque()  # with the time at which it is given up
         self._settling: asyncio.Task[None] | None = None
+        metrics.unsettled.set_function(lambda: len(self._unsettled))
 
     async def apply(self, writes: Sequence[Write]) -> Sequence[Outcome]:
         """Apply writes and bring the cache in step; return one outcome for each.
@@ -90,6 +104,8 @@ class DirectWrites:
             # docs/guarantees.md.
             logger.warning("%d keys written directly could not be refreshed in the cache: %s", len(missed), error)
         self._metrics.count(outcomes)
+        if self._logs_mutations:
+            log_outcomes(mutations, outcomes)
         self._applied(newly_applied(mutations, outcomes))
         return outcomes
 
@@ -119,12 +135,15 @@ class DirectWrites:
     async def _are_settled(self, some: Sequence[tuple[Write, float]]) -> bool:
         """Apply writes again, and tell whether that is the end of it; one that is alone is given up when its time is over."""
         writes = [write for write, _ in some]
+        # This task was begun for the request that was the first to fail.
+        ORIGIN.set(origin_of(write.mutation for write in writes))
         try:
             await self._applied_and_refreshed(writes)
         except UnavailableError as error:
             if len(some) > 1 or asyncio.get_running_loop().time() < some[0][1]:
                 return False
-            logger.error("gave up asking what became of version %s: %s", writes[0].mutation.version, error)  # noqa: TRY400 - no fault of ours
+            told = about_mutation(writes[0].mutation)
+            logger.error("gave up asking what became of a mutation: %s", error, extra=told)  # noqa: TRY400 - no fault of ours
             refused = refreshes(writes, [Outcome(Verdict.REJECTED)], self._lifetimes)
             with suppress(UnavailableError):
                 await self._refresh(refused)

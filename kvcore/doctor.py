@@ -7,7 +7,7 @@ of them: whether each backend can serve, whether the clocks agree, and which plu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -17,7 +17,7 @@ from kvcore.config import Resolved
 from kvcore.errors import KvcoreError
 from kvcore.plugins import Plugins
 
-__all__ = ("Examined", "examine")
+__all__ = ("Examined", "clock_findings", "examine")
 
 PATIENCE_S: Final = 20.0
 NOTABLE_SKEW_MS: Final = 1000
@@ -42,7 +42,7 @@ async def examine(resolved: Resolved, plugins: Plugins) -> list[Examined]:
         for kind, name, diagnosis in zip(kinds, names, diagnoses, strict=True)
     ]
     ahead_ms = {name: ms for diagnosis in diagnoses for name, ms in diagnosis.ahead_ms.items()}
-    here = [*_clocks(ahead_ms, int(settings.clock.max_ahead_s * 1000)), *_plugins(plugins)]
+    here = [*clock_findings(ahead_ms, int(settings.clock.max_ahead_s * 1000)), *_plugins(plugins)]
     return [*examined, Examined(tier=None, backend="", findings=here)] if here else examined
 
 
@@ -68,14 +68,14 @@ async def _examine_tier(resolved: Resolved, plugins: Plugins, kind: Kind) -> Dia
     )
 
 
-def _clocks(ahead_ms: dict[str, int], bound_ms: int) -> list[Finding]:
-    """Judge how far the servers' clocks are from this machine's."""
-    off = {name: ms for name, ms in ahead_ms.items() if abs(ms) >= NOTABLE_SKEW_MS}
+def clock_findings(ahead_ms: Mapping[str, int], bound_ms: int, *, notable_ms: int = NOTABLE_SKEW_MS) -> list[Finding]:
+    """Judge how far others' clocks, by name, are from this machine's: notable, or beyond what versions may run ahead."""
+    off = {name: ms for name, ms in ahead_ms.items() if abs(ms) >= notable_ms}
     if not ahead_ms:
         return []
     if not off:
         servers = ", ".join(sorted(ahead_ms))
-        agree = f"this machine's clock is within {NOTABLE_SKEW_MS} ms of those of {servers}"
+        agree = f"this machine's clock is within {notable_ms} ms of those of {servers}"
         return [Finding(level="ok", about="clock", what=agree)]
     all_alike = len(ahead_ms) > 1 and len(off) == len(ahead_ms) and len({ms > 0 for ms in off.values()}) == 1
     return [

@@ -11,7 +11,19 @@ from typing import Final, NewType
 
 import msgspec
 
-__all__ = ("JSON", "PRESENT", "ZERO", "Entry", "Mutation", "Outcome", "Verdict", "Version", "is_final", "judge")
+__all__ = (
+    "JSON",
+    "NEVER",
+    "PRESENT",
+    "ZERO",
+    "Entry",
+    "Mutation",
+    "Outcome",
+    "Verdict",
+    "Version",
+    "is_final",
+    "judge",
+)
 
 Version = NewType("Version", str)
 """24 lowercase hex digits: 48 bits of Unix milliseconds, 16 bits of counter, 32 bits of node tag. Sorts as text."""
@@ -21,6 +33,9 @@ ZERO: Final = Version("0" * 24)
 
 PRESENT: Final = Version("*")
 """Only as a mutation's `expected`: the key must exist, at whatever version."""
+
+NEVER: Final = Version(f"{1:024x}")
+"""Only as a mutation's `expected`: a version that no key has, so a condition that does not hold."""
 
 JSON: Final = "application/json"
 
@@ -52,8 +67,8 @@ class Mutation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `request_id` names the request of a client who may send it again, of a conditional write only: 32 bytes, or none.
     Mutations that have it in common are one request, which was stamped several times: see `is_final`.
 
-    `traceparent` names the trace that the write is a part of (55 characters, see `kvcore.tracing`), or is empty. No store
-    keeps it.
+    `traceparent` names the trace that the write is a part of (55 characters, see `kvcore.tracing`), or is empty. `restored`:
+    the version was stamped long ago, for another mutation. No store keeps these two.
     """
 
     key: str
@@ -61,11 +76,17 @@ class Mutation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     expected: Version | None = None
     request_id: bytes = b""
     traceparent: str = ""
+    restored: bool = False
 
     @property
     def version(self) -> Version:
         """The version that the key has once this is applied."""
         return self.entry.version
+
+    @property
+    def is_probe(self) -> bool:
+        """Tell whether this is nobody's write: it never holds, and was sent to see it come back."""
+        return self.expected == NEVER and not self.request_id
 
     @property
     def size_bytes(self) -> int:

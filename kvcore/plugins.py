@@ -18,7 +18,7 @@ from kvcore.backends import Factory, Kind
 from kvcore.errors import PluginError
 from kvcore.tracing import Tracing
 
-__all__ = ("GROUP", "Broken", "Plugins", "load_plugins")
+__all__ = ("GROUP", "Broken", "GivenBackend", "LoadedPlugin", "Plugins", "load_plugins")
 
 GROUP = "kvcore.plugins"
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -30,6 +30,23 @@ class Broken(msgspec.Struct, frozen=True):
     name: str
     distribution: str
     reason: str
+
+
+class GivenBackend(msgspec.Struct, frozen=True):
+    """A backend that a plugin gives, and what it can do."""
+
+    kind: Kind
+    name: str
+    abilities: list[str]
+
+
+class LoadedPlugin(msgspec.Struct, frozen=True):
+    """A plugin that was loaded: its backends, and the names of all hooks that it implements."""
+
+    name: str
+    distribution: str
+    backends: list[GivenBackend]
+    hooks: list[str]
 
 
 class Plugins:
@@ -105,6 +122,28 @@ class Plugins:
             f". The plugin {broken.name!r} ({broken.distribution}) could not be loaded: {broken.reason}"
             for broken in self.broken
         )
+
+    def listing(self) -> list[LoadedPlugin]:
+        """Return each plugin that was loaded, with what it gives."""
+        hooks = {name: caller for name, caller in vars(self.hook).items() if name.startswith("kvcore_")}
+        implementers = {
+            name: {implementation.plugin_name: implementation for implementation in caller.get_hookimpls()}
+            for name, caller in hooks.items()
+        }
+        return [
+            LoadedPlugin(
+                plugin,
+                distribution,
+                [
+                    GivenBackend(kind, factory.name, sorted(factory.abilities))
+                    for kind in KINDS
+                    if plugin in implementers[f"kvcore_{kind}s"]
+                    for factory in implementers[f"kvcore_{kind}s"][plugin].function()
+                ],
+                sorted(name for name, given in implementers.items() if plugin in given),
+            )
+            for plugin, distribution in sorted(self.loaded.items())
+        ]
 
     def given(self, hook: str) -> list[Any]:
         """Call a hook, and return what each plugin gives that gives anything.

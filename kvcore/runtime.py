@@ -15,10 +15,11 @@ import msgspec
 
 from kvcore import __version__
 from kvcore.access import Authenticator
+from kvcore.administration import Administration
 from kvcore.authentication import open_authenticator, refuse_exposure
 from kvcore.backends import Cache, Kind, Limits, Queue, Store
 from kvcore.batching import Batcher
-from kvcore.clock import HybridClock, version_at
+from kvcore.clock import HybridClock
 from kvcore.config import NO_QUEUE, Resolved, TierSettings
 from kvcore.errors import SettingsError, UnavailableError
 from kvcore.metrics import Metrics
@@ -34,7 +35,6 @@ __all__ = ("ComponentHealth", "Drain", "Health", "Instance", "Node", "Phase", "o
 logger = logging.getLogger(__name__)
 
 Phase = Literal["starting", "ready", "draining"]
-_PURGE_ROWS = 1000
 
 
 class ComponentHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,6 +89,7 @@ class Instance:
         self.tracer = tracer
         self.version = version
         self.phase: Phase = "starting"
+        metrics.ready.set_function(lambda: self.phase == "ready")
         # However many ask for the health at once, the tiers are pinged once.
         self._health: Batcher[str, Health] = Batcher(
             self._check, name="the health check", in_flight=1, batch=1, waiting=1000, joined=True
@@ -133,6 +134,7 @@ class Node(Instance):
         clock: HybridClock,
         tiers: dict[Kind, Tier[Any]],
         service: KeyValueService,
+        administration: Administration,
         metrics: Metrics,
         authenticator: Authenticator | None = None,
         tracer: Tracer | None = None,
@@ -149,6 +151,8 @@ class Node(Instance):
         )
         self.clock = clock
         self.service = service
+        self.administration = administration
+        metrics.clock_ahead.set_function(lambda: clock.ahead_ms() / 1000)
 
     def can_do(self, up: Collection[Kind]) -> bool:
         """A node can write as long as it has the queue or the store."""
@@ -233,12 +237,15 @@ async def open_node(resolved: Resolved, plugins: Plugins, *, clock: HybridClock 
         if settings.worker.in_node and queue is not None:
             worker = Worker(settings, cache=cache, queue=queue, store=store, metrics=metrics, applied=applied)
             await stack.enter_async_context(_running(worker.run, "worker"))
-        await stack.enter_async_context(_running(partial(_purge, store, resolved, clock), "purge"))
+        administration = Administration(settings, clock=clock, tiers=tiers, metrics=metrics)
+        purge = partial(_purge, administration, settings.store.purge_interval_s)
+        await stack.enter_async_context(_running(purge, "purge"))
         yield Node(
             resolved,
             clock=clock,
             tiers=tiers,
             service=service,
+            administration=administration,
             metrics=metrics,
             authenticator=authenticator,
             tracer=tracer,
@@ -310,12 +317,12 @@ async def _open_tiers(
             kind,
             backend,
             tier,
-            ended=partial(metrics.calls, kind),
-            entered=partial(metrics.breaker_entered, kind),
-            refused=metrics.refused(kind),
+            ended=partial(metrics.tiers.calls, kind),
+            entered=partial(metrics.tiers.breaker_entered, kind),
+            refused=metrics.tiers.refused(kind),
             tracer=tracer,
         )
-        metrics.watch(opened[kind])
+        metrics.tiers.watch(opened[kind])
     return {kind: opened[kind] for kind in ("cache", "queue", "store") if kind in opened}
 
 
@@ -351,18 +358,15 @@ async def _running(run: Callable[[], Awaitable[None]], name: str) -> AsyncIterat
             await task
 
 
-async def _purge(store: Tier[Store], resolved: Resolved, clock: HybridClock) -> None:
+async def _purge(administration: Administration, interval_s: float) -> None:
     """Remove what need not be remembered any longer, in small portions, at every interval."""
-    settings = resolved.settings.store
-    purge = store.guarded("purge", partial(store.backend.purge, limit=_PURGE_ROWS))
     while True:
-        before = version_at(clock.now_ms() - int(settings.tombstone_retention_s * 1000))
         try:
             more = True
             while more:
                 began = time.monotonic()
-                more = (await purge(before)).more
+                more = (await administration.purge()).more
                 await asyncio.sleep(max(0.01, time.monotonic() - began))  # half of the time at least is for others
         except UnavailableError as error:
             logger.warning("could not purge: %s", error)
-        await asyncio.sleep(settings.purge_interval_s)
+        await asyncio.sleep(interval_s)

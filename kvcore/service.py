@@ -40,6 +40,7 @@ from kvcore.clock import HybridClock, version_at
 from kvcore.config import Settings
 from kvcore.direct import DirectWrites
 from kvcore.errors import (
+    CircuitOpenError,
     ClockSkewError,
     ConditionFailedError,
     InvalidKeyError,
@@ -52,13 +53,13 @@ from kvcore.errors import (
     ValueTooLargeError,
     VersionNotReachedError,
 )
-from kvcore.metrics import Metrics
-from kvcore.model import JSON, PRESENT, ZERO, Entry, Mutation, Outcome, Verdict, Version
+from kvcore.metrics import Metrics, ReadResult
+from kvcore.model import JSON, NEVER, PRESENT, ZERO, Entry, Mutation, Outcome, Verdict, Version
 from kvcore.slots import Reservation
 from kvcore.tiers import Tier, nothing_of
 from kvcore.tracing import ORIGIN
 
-__all__ = ("MAX_TTL_S", "Ack", "Found", "KeyValueService", "Written")
+__all__ = ("MAX_TTL_S", "Ack", "Found", "KeyValueService", "Restored", "Written")
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +68,6 @@ Ack = Literal["accepted", "stored"]
 CacheUse = Literal["hit", "miss", "stale", "bypass"]
 
 MAX_TTL_S: Final = 100 * 366 * 86_400
-_NEVER: Final = Version(f"{1:024x}")
-"""A version that no key has: a condition that does not hold."""
 _FIRST_POLL_S: Final = 0.002
 _LONGEST_POLL_S: Final = 0.2
 _POLLS_PER_S: Final = 2500
@@ -91,6 +90,13 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     stored: bool
 
 
+class Restored(msgspec.Struct, frozen=True, gc=False):
+    """What became of an entry that was to be restored, and the version that the key has now; "expired": as far as known."""
+
+    version: Version
+    what: Literal["restored", "newer", "expired"]
+
+
 class KeyValueService:
     """Reads and writes single keys through the three tiers, joining what arrives at the same time into bulk calls."""
 
@@ -109,6 +115,8 @@ class KeyValueService:
         self._clock = clock
         self._queue = queue
         self._metrics = metrics
+        self._reads = metrics.reads.results
+        self._writes = metrics.writes
         self._lifetimes = Lifetimes(settings.cache)
         self._tokens = itertools.count()
         # Who waits does nothing, and for seconds: others must be served meanwhile.
@@ -128,40 +136,41 @@ class KeyValueService:
             apply=store.guarded("apply", store.backend.apply),
             refresh=cache.guarded("refresh", cache.backend.refresh),
             lifetimes=self._lifetimes,
-            metrics=metrics,
+            metrics=metrics.writes,
             applied=applied,
+            logs_mutations=settings.log.requests,
         )
         self._read = cache.batcher(
-            cache.guarded("read", cache.backend.read), joined=True, observe=metrics.batches("cache", "read")
+            cache.guarded("read", cache.backend.read), joined=True, observe=metrics.tiers.batches("cache", "read")
         )
         self._reserve = cache.batcher(
-            cache.guarded("reserve", cache.backend.reserve), observe=metrics.batches("cache", "reserve")
+            cache.guarded("reserve", cache.backend.reserve), observe=metrics.tiers.batches("cache", "reserve")
         )
         self._install = cache.batcher(
             nothing_of(cache.guarded("install", cache.backend.install)),
             weigh=lambda install: len(install.key) + len(install.entry.value or b"") + 64,
-            observe=metrics.batches("cache", "install"),
+            observe=metrics.tiers.batches("cache", "install"),
         )
         self._lease = cache.guarded("reserve", cache.backend.reserve)
         self._fill_slots = cache.guarded("install", cache.backend.install)
         self._ask_store = store.guarded("get", store.backend.get)
-        self._lead = store.batcher(self._fill_all, joined=True, observe=metrics.batches("store", "fill"))
+        self._lead = store.batcher(self._fill_all, joined=True, observe=metrics.tiers.batches("store", "fill"))
         self._cache_stats = cache.guarded("stats", _asked_nothing(cache.backend.stats))
         self._scan = store.guarded("scan", self._scan_store)
-        self._get = store.batcher(self._ask_store, joined=True, observe=metrics.batches("store", "get"))
+        self._get = store.batcher(self._ask_store, joined=True, observe=metrics.tiers.batches("store", "get"))
         self._apply = store.batcher(
-            self._direct.apply, weigh=_weight_of_write, observe=metrics.batches("store", "apply")
+            self._direct.apply, weigh=_weight_of_write, observe=metrics.tiers.batches("store", "apply")
         )
         if queue is not None:
             publish = queue.guarded("publish", partial(queue.backend.publish, "writes"))
             self._publish = queue.batcher(
-                nothing_of(publish), weigh=_weight, observe=metrics.batches("queue", "publish")
+                nothing_of(publish), weigh=_weight, observe=metrics.tiers.batches("queue", "publish")
             )
             self._submit = queue.batcher(
                 # A worker that does not answer says nothing about the queue.
                 queue.guarded("submit", queue.backend.submit, slow_is_failure=False),
                 weigh=_weight,
-                observe=metrics.batches("queue", "submit"),
+                observe=metrics.tiers.batches("queue", "submit"),
             )
 
     @property
@@ -214,17 +223,22 @@ class KeyValueService:
         if min_version != ZERO and self._clock.is_ahead(min_version):
             raise RequestError(f"min_version {min_version} lies in the future: no node has given it; send an ETag's")
         use: CacheUse = "bypass"
+        counted: ReadResult = "bypass"
         if not from_store:
             try:
                 entry = await self._read(key)
-            except UnavailableError:
+            except CircuitOpenError:
                 entry = None
+            except UnavailableError:
+                entry, counted = None, "error"
             else:
                 use = "miss" if entry is None else "hit" if entry.version >= min_version else "stale"
+                counted = use
             if entry is not None and use == "hit":
-                self._metrics.cache_hit.inc()
-                return self._found(entry, "hit")
-        (self._metrics.cache_bypass if use == "bypass" else self._metrics.cache_miss).inc()
+                found = self._found(entry, "hit")
+                self._reads["negative" if found.entry is None else "hit"].inc()
+                return found
+        self._reads[counted].inc()
         try:
             async with asyncio.timeout(self._settings.limits.read_deadline_s):
                 entry = await (self._fill(key) if use == "miss" else self._stored(key))
@@ -271,6 +285,7 @@ class KeyValueService:
         except UnavailableError:
             return await self._read_store(keys)
         granted = [reserve for reserve, lease in zip(asked, leases, strict=True) if lease.granted]
+        self._metrics.reads.leases_refused.inc(len(asked) - len(granted))
         if not granted:
             return [None] * len(keys)
         entries = await self._read_store([reserve.key for reserve in granted])
@@ -292,7 +307,7 @@ class KeyValueService:
         forgotten = version_at(self._clock.now_ms() - int(self._settings.store.tombstone_retention_s * 1000))
         pause_s = _FIRST_POLL_S
         if self._awaiting >= self._most_awaiting:
-            self._metrics.limited("waiting-readers")
+            self._metrics.http.limited("waiting-readers")
             raise OverloadedError("too many requests wait for versions already: try again")
         self._awaiting += 1
         try:
@@ -374,11 +389,7 @@ class KeyValueService:
         request_id: bytes = b"",
     ) -> Written:
         """Write a value of at most `limits.max_value_bytes`. `ttl_s`: whole seconds from 1. For the rest see `delete`."""
-        if len(value) > self.limits.max_value_bytes:
-            limit = self.limits.max_value_bytes
-            raise ValueTooLargeError(
-                f"the value has {len(value)} bytes, and at most {limit} are allowed", limit_bytes=limit
-            )
+        self._check_value(value)
         if ttl_s is not None and not 1 <= ttl_s <= MAX_TTL_S:
             raise RequestError(f"the ttl must be from 1 to {MAX_TTL_S} whole seconds")
         return await self._write(key, value, media_type, ttl_s, expected, ack, request_id)
@@ -399,6 +410,45 @@ class KeyValueService:
             UnavailableError: `outcome` tells what became of the write.
         """
         return await self._write(key, None, JSON, None, expected, ack, request_id)
+
+    async def restore(self, key: str, entry: Entry) -> Restored:
+        """Write an entry that a key had once, at the version and with the end that it had, unless the store has a newer one.
+
+        For whoever moves data or recovers it. It is stored when this returns, and doing it again is safe. What the cache has
+        is brought in step; what it does not have stays out of it, since nobody has asked for it.
+
+        Raises:
+            RequestError: it can never succeed: it is a tombstone, or its version or its end lie too far in the future.
+            UnavailableError: `outcome` tells what became of it.
+        """
+        self._check_key(key)
+        self._check_restored(entry)
+        self._clock.absorb(entry.version)  # what is written to the key from now on is newer
+        if not entry.is_live(self._clock.now_ms()):
+            return Restored(entry.version, "expired")
+        try:
+            async with asyncio.timeout(self._settings.limits.write_deadline_s):
+                mutation = Mutation(key, entry, traceparent=ORIGIN.get().traceparent, restored=True)
+                outcome = await self._log_or_apply(mutation, "", accept=False)
+        except TimeoutError:
+            raise UnavailableError(
+                "the entry got no answer in time; sending it again is safe", outcome="unknown"
+            ) from None
+        if outcome is None or outcome.verdict is Verdict.APPLIED:
+            return Restored(entry.version, "restored")
+        if outcome.verdict is Verdict.REJECTED:
+            raise RejectedError(f"the store refuses this entry: {outcome.reason}")
+        return Restored(outcome.version, "newer")  # and whether it was there before that does not matter
+
+    def _check_restored(self, entry: Entry) -> None:
+        if entry.value is None or entry.version <= NEVER:
+            raise RequestError("what has no value or no version cannot be restored")
+        self._check_value(entry.value)
+        if self._clock.is_ahead(entry.version):
+            raise RequestError(f"version {entry.version} lies too far in the future: no node has given it")
+        longest_ms = self._clock.now_ms() + 1000 * MAX_TTL_S
+        if entry.expires_at_ms is not None and entry.expires_at_ms > longest_ms:
+            raise RequestError(f"the entry ends more than {MAX_TTL_S} seconds from now")
 
     async def _write(
         self,
@@ -426,7 +476,7 @@ class KeyValueService:
                         if not request_id:
                             raise await self._condition_failed(key, expected)
                         # It may be past it by this very request, sent before, which only the store knows.
-                        condition = _NEVER
+                        condition = NEVER
                     entry = Entry(self._clock.stamp(), value, media_type, expires_at_ms)
                     mutation = Mutation(key, entry, condition, request_id, ORIGIN.get().traceparent)
                     outcome = await self._log_or_apply(mutation, token, accept=accept)
@@ -435,6 +485,7 @@ class KeyValueService:
                     if not self._must_repeat(mutation, outcome, seen):
                         return self._answer(mutation, outcome, expected)
                     # The version seen is absorbed, and the write is stamped anew, above it.
+                    self._writes.retries.inc()
                     self._clock.absorb(outcome.version)
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_POLL_S)
@@ -497,7 +548,9 @@ class KeyValueService:
         if self._queue is not None:
             try:
                 if not accept:
-                    return await self._submit(mutation)
+                    outcome = await self._submit(mutation)
+                    self._writes.ways["queue"].inc()
+                    return outcome
                 await self._publish(mutation)
             except OverloadedError:
                 raise
@@ -505,6 +558,7 @@ class KeyValueService:
                 logger.debug("not through the queue: %s", error)
                 ambiguous = error.outcome == "unknown"
             else:
+                self._writes.ways["queue"].inc()
                 await self._install_quietly(mutation.key, mutation.entry, token, self._lifetimes.pending_ms())
                 return None
         try:
@@ -513,6 +567,9 @@ class KeyValueService:
             if ambiguous:
                 error.outcome = "unknown"
             raise
+        self._writes.ways["store"].inc()
+        if self._queue is not None:
+            self._writes.past_queue.inc()
         if ambiguous and not mutation.request_id and outcome.verdict in (Verdict.CONFLICT, Verdict.SUPERSEDED):
             # A worker may have applied it before what is newer came. It must neither be called failed nor be stamped anew.
             return msgspec.structs.replace(outcome, verdict=Verdict.UNKNOWN)
@@ -541,6 +598,13 @@ class KeyValueService:
         if Ability.IDEMPOTENCY not in self._store.abilities:
             raise UnsupportedError(
                 f"{type(self._store).__name__} does not remember requests: leave out Idempotency-Key"
+            )
+
+    def _check_value(self, value: bytes) -> None:
+        limit = self.limits.max_value_bytes
+        if len(value) > limit:
+            raise ValueTooLargeError(
+                f"the value has {len(value)} bytes, and at most {limit} are allowed", limit_bytes=limit
             )
 
     def _check_key(self, key: str) -> None:

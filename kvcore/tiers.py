@@ -17,7 +17,7 @@ from kvcore.backends import Kind
 from kvcore.batching import Batcher
 from kvcore.config import TierSettings
 from kvcore.errors import CircuitOpenError, OverloadedError, UnavailableError
-from kvcore.tracing import ORIGIN, Origin, Tracer
+from kvcore.tracing import ORIGIN, Tracer, span_of
 
 __all__ = ("Breaker", "BreakerState", "CallOutcome", "Tier")
 
@@ -226,17 +226,10 @@ class Tier(Generic[B]):
 
         async def spanned(argument: Item) -> Result:
             origin = ORIGIN.get()
-            span = tracer.begin(name, "client", origin.traceparents, about)
-            entered = ORIGIN.set(Origin(origin.request_id, (span.traceparent,)))
-            failure = ""
-            try:
+            if not origin.traceparents:  # what a node does by itself, such as to purge, belongs to nobody's trace
                 return await call(argument)
-            except BaseException as error:
-                failure = type(error).__name__
-                raise
-            finally:
-                ORIGIN.reset(entered)
-                span.end({}, failure)
+            with span_of(tracer, name, "client", origin, about):
+                return await call(argument)
 
         return spanned
 

@@ -9,8 +9,8 @@ where a plugin gives a `Tracer`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Literal, Protocol
 
@@ -25,6 +25,7 @@ __all__ = (
     "Tracer",
     "Tracing",
     "joined",
+    "span_of",
     "trace_id_of",
     "traceparent_in",
 )
@@ -73,7 +74,8 @@ def joined(origins: Iterable[Origin]) -> Origin:
     different = list(dict.fromkeys(origins))
     if len(different) == 1:
         return different[0]
-    return Origin("", tuple(one.traceparent for one in different if one.traceparents)[:_MOST_JOINED])
+    traceparents = dict.fromkeys(one.traceparent for one in different if one.traceparents)
+    return Origin("", tuple(traceparents)[:_MOST_JOINED])
 
 
 class Span(Protocol):
@@ -81,7 +83,7 @@ class Span(Protocol):
 
     @property
     def traceparent(self) -> str:
-        """What names this span as the parent of others."""
+        """What names this span as the parent of others; empty: nothing does."""
         ...
 
     def end(self, attributes: Mapping[str, str | int], failure: str = "") -> None:
@@ -97,6 +99,25 @@ class Tracer(Protocol):
     ) -> Span:
         """Begin a span: a child of the first of `traceparents`, or, without any, the first of a trace; the others are linked."""
         ...
+
+
+@contextmanager
+def span_of(
+    tracer: Tracer, name: str, kind: SpanKind, origin: Origin, attributes: Mapping[str, str | int]
+) -> Iterator[None]:
+    """Do what follows in a span of its own, which is the parent of what is done in it: `ORIGIN` names it meanwhile."""
+    span = tracer.begin(name, kind, origin.traceparents, attributes)
+    parent = span.traceparent
+    entered = ORIGIN.set(Origin(origin.request_id, (parent,) if parent else ()))
+    failure = ""
+    try:
+        yield
+    except BaseException as error:
+        failure = type(error).__name__
+        raise
+    finally:
+        ORIGIN.reset(entered)
+        span.end({}, failure)
 
 
 class Tracing(msgspec.Struct, frozen=True, kw_only=True):

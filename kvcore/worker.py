@@ -17,13 +17,23 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from kvcore.applying import Lifetimes, Write, apply_all, newly_applied, refreshes
+from kvcore.applying import (
+    Lifetimes,
+    Write,
+    about_mutation,
+    apply_all,
+    log_outcomes,
+    newly_applied,
+    origin_of,
+    refreshes,
+)
 from kvcore.backends import Cache, Channel, Delivery, Queue, Refresh, Store
 from kvcore.config import Settings
 from kvcore.errors import CircuitOpenError, UnavailableError
-from kvcore.metrics import Metrics
+from kvcore.metrics import Count, Metrics, Retried
 from kvcore.model import Entry, Mutation, Outcome, Verdict
 from kvcore.tiers import Tier
+from kvcore.tracing import ORIGIN, span_of
 
 __all__ = ("Worker",)
 
@@ -37,8 +47,9 @@ T = TypeVar("T")
 class _Retrying:
     """The pauses between tries of one thing. Says once what is wrong, and once that it is over."""
 
-    def __init__(self, what: str, backoff_s: float) -> None:
+    def __init__(self, what: str, backoff_s: float, counted: Count) -> None:
         self._what = what
+        self._counted = counted
         self._first_s = self._pause_s = backoff_s
         self._said = ""
 
@@ -48,6 +59,7 @@ class _Retrying:
         if not is_known:
             self._said = str(error)
             logger.warning("%s: %s; trying until it works", self._what, error)
+        self._counted.inc()
         await asyncio.sleep(self._pause_s)  # backoff: what is away tells nobody when it is back
         self._pause_s = min(2 * self._pause_s, 16 * self._first_s)
 
@@ -77,7 +89,8 @@ class Worker:
         self._now_ms = now_ms
         self._queue = queue.backend
         self._lifetimes = Lifetimes(settings.cache)
-        self._metrics = metrics
+        self._metrics = metrics.worker
+        self._writes = metrics.writes
         self._applied = applied
         deadline_s = settings.worker.deadline_s
         self._deadline_s = deadline_s
@@ -86,6 +99,8 @@ class Worker:
         self._apply = store.guarded("apply", store.backend.apply, deadline_s=deadline_s)
         self._refresh = cache.guarded("refresh", cache.backend.refresh, deadline_s=deadline_s)
         self._hurried = asyncio.Event()
+        self._tracer = queue.tracer
+        self._logs_mutations = settings.log.requests
 
     def hurry(self) -> None:
         """Do not finish what is in hand when cancelled, or when it was cancelled before: it will be delivered again."""
@@ -108,18 +123,32 @@ class Worker:
             await asyncio.sleep(_STATS_INTERVAL_S)  # an interval of looking, not a wait for anything
 
     async def _consume(self, channel: Channel, handle: Callable[[Delivery], Awaitable[None]]) -> None:
-        retrying = _Retrying(f"consuming {channel}", self._settings.backoff_s)
+        counted = self._metrics.retries("consume-writes" if channel == "writes" else "consume-refreshes")
+        retrying = _Retrying(f"consuming {channel}", self._settings.backoff_s, counted)
         while True:
             try:
                 async with self._queue.consume(channel, self._settings.batch) as deliveries:
                     async for delivery in deliveries:
                         retrying.worked()
-                        await self._finish(handle(delivery))
+                        await self._finish(self._traced(channel, handle, delivery))
             except UnavailableError as error:
                 await retrying.pause(error)
             except Exception as error:  # a fault of the queue's backend, which must not end the worker
                 logger.exception("the queue raised what its contract does not allow")
                 await retrying.pause(error)
+
+    async def _traced(
+        self, channel: Channel, handle: Callable[[Delivery], Awaitable[None]], delivery: Delivery
+    ) -> None:
+        """Handle a delivery in the traces of its mutations: in a span of its own, where there is a tracer."""
+        origin = origin_of(message.mutation for message in delivery.messages)
+        if self._tracer is None:
+            ORIGIN.set(origin)  # this is a task, so a context, of its own
+            await handle(delivery)
+            return
+        count = {"messaging.batch.message_count": len(delivery.messages)}
+        with span_of(self._tracer, f"{channel} process", "consumer", origin, count):
+            await handle(delivery)
 
     async def _finish(self, handling: Awaitable[None]) -> None:
         """Wait for a delivery's end; when this worker is cancelled, let it end all the same, for a while."""
@@ -136,9 +165,9 @@ class Worker:
             await asyncio.gather(task, return_exceptions=True)
             raise
 
-    async def _until_available(self, call: Callable[[], Awaitable[T]], what: str) -> T:
+    async def _until_available(self, call: Callable[[], Awaitable[T]], saying: str, what: Retried) -> T:
         """Call until it does not raise `UnavailableError`."""
-        retrying = _Retrying(what, self._settings.backoff_s)
+        retrying = _Retrying(saying, self._settings.backoff_s, self._metrics.retries(what))
         while True:
             try:
                 result = await call()
@@ -151,7 +180,8 @@ class Worker:
     async def _handle_writes(self, delivery: Delivery) -> None:
         messages = delivery.messages
         mutations = [message.mutation for message in messages]
-        self._metrics.in_hand(min(mutation.version for mutation in mutations))
+        stamped = [mutation.version for mutation in mutations if not mutation.restored]
+        self._metrics.in_hand(min(stamped, default=None))
         uncertain = False
 
         async def apply() -> Sequence[Outcome]:
@@ -163,17 +193,21 @@ class Worker:
                 raise
 
         try:
-            outcomes = await self._until_available(apply, "applying")
+            outcomes = await self._until_available(apply, "applying", "apply")
         finally:
             self._metrics.in_hand(None)
-        self._metrics.applied((mutation.version for mutation in mutations), self._now_ms())
+        self._metrics.applied(stamped, self._now_ms())
         missed = refreshes([Write(mutation) for mutation in mutations], outcomes, self._lifetimes)
-        await self._until_available(lambda: self._refresh_or_put_off(missed), "telling the cache")
-        self._metrics.count(outcomes)
+        await self._until_available(lambda: self._refresh_or_put_off(missed), "telling the cache", "refresh")
+        self._writes.count(
+            outcome for mutation, outcome in zip(mutations, outcomes, strict=True) if not mutation.is_probe
+        )
         self._metrics.redelivered.inc(sum(message.redelivered for message in messages))
-        for outcome in outcomes:
+        for mutation, outcome in zip(mutations, outcomes, strict=True):
             if outcome.verdict is Verdict.REJECTED:
-                logger.error("the store refuses a mutation: %s", outcome.reason)
+                logger.error("the store refuses a mutation: %s", outcome.reason, extra=about_mutation(mutation))
+        if self._logs_mutations:
+            log_outcomes(mutations, outcomes)
         self._applied(newly_applied(mutations, outcomes))
         answers = [
             # What a request was answered the first time is remembered, and no guess.
@@ -197,7 +231,7 @@ class Worker:
             Refresh(message.mutation.key, message.mutation.version, None, self._lifetimes.lease_ms)
             for message in delivery.messages
         ]
-        await self._until_available(lambda: self._refresh(missed), "refreshing the cache")
+        await self._until_available(lambda: self._refresh(missed), "refreshing the cache", "late-refresh")
         await self._settle(delivery, [Outcome(Verdict.APPLIED, refresh.version) for refresh in missed])
 
     async def _settle(self, delivery: Delivery, outcomes: Sequence[Outcome]) -> None:

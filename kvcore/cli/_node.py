@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kvcore.cli._output import ExitCode
 from kvcore.cli._settings import ConfigFile, Overrides, Profile, read
-from kvcore.errors import SettingsError
+from kvcore.errors import KvcoreError, SettingsError
 
 if TYPE_CHECKING:
     from kvcore.config import Resolved
@@ -45,10 +48,10 @@ def serve(
         "worker.in_node": "true" if with_worker else None,
     }
     resolved, plugins = read(profile, config, overrides, options)
-    log_to_stderr()
-    from kvcore.http.server import serve as run
+    with logging_to_stderr(resolved):
+        from kvcore.http.server import serve as run
 
-    run(resolved, plugins)
+        run(resolved, plugins)
 
 
 def worker(
@@ -70,10 +73,10 @@ def worker(
     """
     resolved, plugins = read(profile, config, overrides, {"worker.host": host, "worker.port": port})
     refuse_without_shared_queue(resolved, plugins)
-    log_to_stderr()
-    from kvcore.http.server import drain
+    with logging_to_stderr(resolved):
+        from kvcore.http.server import drain
 
-    drain(resolved, plugins)
+        drain(resolved, plugins)
 
 
 def refuse_without_shared_queue(resolved: Resolved, plugins: Plugins) -> None:
@@ -96,8 +99,19 @@ def refuse_without_shared_queue(resolved: Resolved, plugins: Plugins) -> None:
         )
 
 
-def log_to_stderr() -> None:
-    """Write what a running process has to say to stderr, one line each with time and level."""
+@contextmanager
+def logging_to_stderr(resolved: Resolved) -> Iterator[None]:
+    """Let a process that runs until it is stopped say what it has to say as `[log]` wants it; its last words too, where that is JSON."""
     import logging
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from kvcore import logs
+
+    logs.configure(resolved.settings.log)
+    try:
+        yield
+    except Exception as error:
+        if not logs.speaks_json():
+            raise
+        fault = None if isinstance(error, KvcoreError) else error
+        logging.getLogger("kvcore.cli").critical("%s", error, exc_info=fault)
+        raise typer.Exit(ExitCode.FAILED) from None

@@ -11,6 +11,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from kvcore.errors import KvcoreError, PluginError
+from kvcore.http.admin import admin_handlers
 from kvcore.http.batch import batch_handlers
 from kvcore.http.edge import Edge
 from kvcore.http.exposition import Exposition
@@ -40,10 +41,10 @@ def build_app(node: Node, plugins: Plugins, exposition: Exposition | None = None
     limits = node.settings.limits
     many = [
         *listing_handlers(node.service, limits.page_bytes),
-        *batch_handlers(node.service, limits, node.metrics.batch_operations),
+        *batch_handlers(node.service, limits, node.metrics.http.batch_operations),
     ]
     operations = [*health_handlers(node, exposition), *stats_handlers(node.service, node.metrics)]
-    own = [*keys, *many, *operations, *page_handlers()]
+    own = [*keys, *many, *operations, *admin_handlers(node, plugins), *page_handlers()]
     given = [handler for handlers in plugins.given("kvcore_routes") for handler in handlers]
     limiter = Limiter(node.settings, node.metrics)
     try:

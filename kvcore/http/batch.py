@@ -17,24 +17,24 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 from msgspec import UNSET, Meta, Raw, UnsetType
-from prometheus_client import Counter
 
 from kvcore.access import Grant
 from kvcore.config import LimitSettings
 from kvcore.errors import KvcoreError
 from kvcore.http.answers import Answer
-from kvcore.http.batch_body import Batch, GetOperation, Write, parse_batch
+from kvcore.http.batch_body import ONE_VALUE, Batch, GetOperation, Write, parse_batch
 from kvcore.http.entries import moment, value_members
 from kvcore.http.gate import grant_of
-from kvcore.http.headers import read_media_type, write_headers
-from kvcore.http.in_turns import in_turns
+from kvcore.http.headers import check_json_sent
+from kvcore.http.in_turns import Parsing, in_turns
 from kvcore.http.openapi import EXAMPLE_VERSION, DescribedAnswer, Problem, described, reference
-from kvcore.http.problems import InvalidRequestError, problem, problem_of
-from kvcore.http.requests import RawHeaders, WriteQuery, read_body, read_query
-from kvcore.model import JSON, ZERO, Entry
+from kvcore.http.problems import problem, problem_of
+from kvcore.http.requests import WriteQuery, read_body, read_query
+from kvcore.metrics import Count, Family
+from kvcore.model import ZERO, Entry
 from kvcore.service import Ack, KeyValueService, Written
 
-__all__ = ("batch_handlers",)
+__all__ = ("FailedResult", "batch_handlers", "failed")
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -99,18 +99,12 @@ _EXAMPLE_RESULTS: Final = {
         {"status": 200, "key": "old", "version": EXAMPLE_VERSION, "detail": "stored"},
     ]
 }
-_ONE_VALUE: Final = {
-    "oneOf": [
-        {"required": ["value"], "properties": {"value_base64": False, "media_type": {"enum": [JSON, None]}}},
-        {"required": ["value_base64"], "properties": {"value": False}},
-    ]
-}
 
 
-def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Counter) -> list[HTTPRouteHandler]:
+def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Family[Count]) -> list[HTTPRouteHandler]:
     """Return the handler of `/batch` over a service; results are counted by operation and status."""
     sizes = _Sizes()
-    parsing = asyncio.Lock()
+    parsing = Parsing(lambda body: parse_batch(body, limits))
 
     @post(
         "/batch",
@@ -129,7 +123,7 @@ def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Cou
             },
             problems=("invalid-json", "body-too-large", "unsupported-encoding", "unsupported-media-type"),
             referred=get_args(Result),
-            rules={"PutOperation": _ONE_VALUE},
+            rules={"PutOperation": ONE_VALUE},
         ),
         operation_id="runBatch",
         summary="Do many operations",
@@ -138,16 +132,12 @@ def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Cou
     async def run_batch(request: AnyRequest) -> ASGIApp:
         scope = request.scope
         query = read_query(scope["query_string"], WriteQuery)
-        _check_headers(scope["headers"])
+        check_json_sent(scope["headers"], "a batch, whose operations have if_match,")
         grant = grant_of(scope)
         if "write" not in grant.scopes:
             grant.check_scope("read")  # one of them will do, as long as the operations are not known
         body = await read_body(request.receive, scope["headers"], limits.batch_bytes)
-        if len(body) < _LONG_BODY_BYTES:
-            asked = parse_batch(body, limits)
-        else:
-            async with parsing:
-                asked = await asyncio.to_thread(parse_batch, body, limits)
+        asked = await parsing(body)
         writes = [one for one in asked if isinstance(one, Write)]
         gets = [one.key for one in asked if isinstance(one, GetOperation)]
         written, read = await asyncio.gather(
@@ -169,22 +159,8 @@ _MOST_AT_ONCE_BYTES: Final = 32 << 20
 As much as a cache across a network can send within its deadline: more would open its circuit breaker for everybody.
 """
 _FIRST_EXPECTED_BYTES: Final = 4096
-_LONG_BODY_BYTES: Final = 128 * 1024
-"""What is longer is parsed in a thread, one at a time: it takes more than some milliseconds, for which nobody else should wait."""
 _ASK_AGAIN: Final = (b"cache-control", b"no-cache")
 _encode: Final = msgspec.json.Encoder().encode
-
-
-def _check_headers(headers: RawHeaders) -> None:
-    """Refuse a batch by its header fields.
-
-    Raises:
-        InvalidRequestError: it is not sent as JSON, which a web page cannot do unasked, or has a condition as a whole.
-    """
-    said = write_headers(headers)
-    said.refuse_conditions("a batch, whose operations have if_match,")
-    if not said.content_type or read_media_type(said.content_type) != JSON:
-        raise InvalidRequestError(f"send the batch with Content-Type: {JSON}", problem="unsupported-media-type")
 
 
 class _Sizes:
@@ -219,7 +195,7 @@ async def _read_all(
                 break
             results.append(result)
     detail = f"the values read by a batch are at most {most_bytes} bytes together: read this one by itself"
-    return [*results, *(_failed(key, problem("answer-too-large", detail)) for key in keys[len(results) :])]
+    return [*results, *(failed(key, problem("answer-too-large", detail)) for key in keys[len(results) :])]
 
 
 async def _read(service: KeyValueService, grant: Grant, key: str) -> Result:
@@ -227,7 +203,7 @@ async def _read(service: KeyValueService, grant: Grant, key: str) -> Result:
         grant.check("read", key)
         return _found((await service.get(key)).entry, key)
     except KvcoreError as error:
-        return _failed(key, problem_of(error))
+        return failed(key, problem_of(error))
 
 
 async def _write(service: KeyValueService, grant: Grant, one: Write, ack: Ack | None) -> Result:
@@ -241,7 +217,7 @@ async def _write(service: KeyValueService, grant: Grant, one: Write, ack: Ack | 
             )
         return _written(one, written)
     except KvcoreError as error:
-        return _failed(one.key, problem_of(error))
+        return failed(one.key, problem_of(error))
 
 
 def _written(write: Write, written: Written) -> WriteResult:
@@ -256,7 +232,7 @@ def _written(write: Write, written: Written) -> WriteResult:
 
 def _found(entry: Entry | None, key: str) -> ReadResult | FailedResult:
     if entry is None:
-        return _failed(key, problem("key-not-found", "the key does not exist"))
+        return failed(key, problem("key-not-found", "the key does not exist"))
     value, value_base64 = value_members(entry)
     return ReadResult(
         status=200,
@@ -269,7 +245,8 @@ def _found(entry: Entry | None, key: str) -> ReadResult | FailedResult:
     )
 
 
-def _failed(key: str, answer: Answer) -> FailedResult:
+def failed(key: str, answer: Answer) -> FailedResult:
+    """Return the result of an operation that was not done, given the answer that it would have had alone."""
     return FailedResult(status=answer.status, key=key, problem=Raw(answer.body))
 
 

@@ -15,10 +15,16 @@ from kvcore.http.requests import check_json, parse_json
 from kvcore.model import JSON, PRESENT, ZERO, Version
 from kvcore.service import MAX_TTL_S
 
-__all__ = ("Batch", "GetOperation", "Write", "parse_batch")
+__all__ = ("BASE64", "ONE_VALUE", "Batch", "GetOperation", "Key", "Write", "parse_batch", "value_of")
 
 Key = Annotated[str, Meta(description="The key: 1 to 65,536 bytes of UTF-8 without NUL. A batch has each key once.")]
-_BASE64: Final = {"pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"}
+BASE64: Final = {"pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"}
+ONE_VALUE: Final = {
+    "oneOf": [
+        {"required": ["value"], "properties": {"value_base64": False, "media_type": {"enum": [JSON, None]}}},
+        {"required": ["value_base64"], "properties": {"value": False}},
+    ]
+}
 IfMatch = Annotated[
     Annotated[str, Meta(pattern=r"^(\*|(?!0{24})[0-9a-f]{24})$", max_length=24)] | None,
     Meta(
@@ -34,7 +40,7 @@ class PutOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     value: Annotated[Raw, Meta(description="Any JSON value, `null` included; kept as it was sent, byte for byte.")] = (
         msgspec.field(default_factory=Raw)
     )
-    value_base64: Annotated[bytes | UnsetType, Meta(description="Any bytes.", extra_json_schema=_BASE64)] = UNSET
+    value_base64: Annotated[bytes | UnsetType, Meta(description="Any bytes.", extra_json_schema=BASE64)] = UNSET
     media_type: Annotated[
         str | None,
         Meta(description="Of the bytes; default: `application/octet-stream`. A `value` is `application/json`."),
@@ -111,23 +117,28 @@ def parse_batch(body: bytes, limits: LimitSettings) -> list[GetOperation | Write
 def _write_of(operation: PutOperation | DeleteOperation) -> Write:
     value, media_type, ttl_s = None, JSON, None
     if isinstance(operation, PutOperation):
-        (value, media_type), ttl_s = _value_of(operation), operation.ttl
+        value, media_type = value_of(operation.value, operation.value_base64, operation.media_type)
+        ttl_s = operation.ttl
     return Write(operation.key, value, media_type, ttl_s, _condition_of(operation))
 
 
-def _value_of(put: PutOperation) -> tuple[bytes, str]:
-    """Return the value of a put, and its media type."""
-    media_type = None if put.media_type is None else _media_type_of(put.media_type)
-    sent = bytes(put.value)
-    if bool(sent) == (put.value_base64 is not UNSET):
-        raise InvalidRequestError("a put has one of value and value_base64")
-    if put.value_base64 is UNSET:
+def value_of(value: Raw, value_base64: bytes | UnsetType, said_media_type: str | None) -> tuple[bytes, str]:
+    """Return the value that is given in one of two forms, and its media type.
+
+    Raises:
+        InvalidRequestError: it is given in none or both of them, or is not of that type.
+    """
+    media_type = None if said_media_type is None else _media_type_of(said_media_type)
+    sent = bytes(value)
+    if bool(sent) == (value_base64 is not UNSET):
+        raise InvalidRequestError("there must be one of value and value_base64")
+    if value_base64 is UNSET:
         if media_type not in (None, JSON):
             raise InvalidRequestError(f"a value has the media_type {JSON}: send others as value_base64")
         return sent, JSON
     if media_type == JSON:
-        check_json(put.value_base64)
-    return put.value_base64, media_type or "application/octet-stream"
+        check_json(value_base64)
+    return value_base64, media_type or "application/octet-stream"
 
 
 def _media_type_of(said: str) -> str:

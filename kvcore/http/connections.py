@@ -33,8 +33,8 @@ class Connections(ServerState):
         self.metrics = metrics
         self.buffers = buffers
         self._round: list[object] = []
-        metrics.connections.set_function(lambda: len(self.connections))
-        metrics.buffered.set_function(lambda: self.buffers.held)
+        metrics.http.connections.set_function(lambda: len(self.connections))
+        metrics.http.buffered.set_function(lambda: self.buffers.held)
 
     def make_room(self) -> bool:
         """Cut off those who have left the most of their answers untaken, until all hold little enough; tell whether they do.
@@ -46,7 +46,7 @@ class Connections(ServerState):
             largest = max(connections, key=lambda one: one.untaken_answer, default=None)
             if largest is None or not largest.untaken_answer:
                 return False
-            self.metrics.limited("buffered-bytes")
+            self.metrics.http.limited("buffered-bytes")
             largest.cut_off()
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,10 +20,14 @@ from kvcore.http.limiting import Limiter
 from kvcore.http.methods import as_options, method_not_allowed
 from kvcore.http.problems import by_fault, problem_of
 from kvcore.http.requests import RAW_PREFIX
+from kvcore.http.subject import key_of
+from kvcore.logs import about
 from kvcore.runtime import Instance
 from kvcore.tracing import ORIGIN, Origin, Span, Tracer, traceparent_in
 
 __all__ = ("Edge",)
+
+logger = logging.getLogger(__name__)
 
 _NO_OPERATION: Final = "none"
 """What is told of requests that no handler was found for, or that were refused before one was looked for."""
@@ -55,11 +60,12 @@ class Edge:
         self._raw_methods = [method for method, path in self._hot if path == RAW_PREFIX]
         self._prefix = instance.tag.encode()
         self._numbers = itertools.count(1)
-        self._seconds = instance.metrics.requests
+        self._seconds = instance.metrics.http.requests
         self._in_progress = 0
-        instance.metrics.in_progress.set_function(lambda: self._in_progress)
+        instance.metrics.http.in_progress.set_function(lambda: self._in_progress)
         self._observers: dict[tuple[str, int], Any] = {}
         self._tracer = instance.tracer
+        self._logs_requests = instance.settings.log.requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -94,7 +100,10 @@ class Edge:
         finally:
             self._in_progress -= 1
             operation = self._operation_of(scope)
-            self._observe(operation, status, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._observe(operation, status, seconds)
+            if self._logs_requests:
+                self._log(scope, operation, status, seconds)
             if span is not None:
                 span.end({"http.response.status_code": status, "kvcore.operation": operation}, _failure(status))
 
@@ -120,13 +129,16 @@ class Edge:
 
     def _named(self, scope: HTTPScope) -> tuple[bytes, str]:
         """Return the request's id, which is made where it has none that is fit, and its traceparent."""
-        request_id, traceparent = b"", ""
+        request_id = b""
+        traceparents: list[bytes] = []
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 if not request_id and _REQUEST_ID.fullmatch(value):
                     request_id = value
             elif name == b"traceparent":
-                traceparent = traceparent_in(value)
+                traceparents.append(value)
+        # Of several none is believed: who has added theirs to another's cannot be told.
+        traceparent = traceparent_in(traceparents[0]) if len(traceparents) == 1 else ""
         return request_id or b"%s-%x" % (self._prefix, next(self._numbers)), traceparent
 
     @staticmethod
@@ -134,6 +146,17 @@ class Edge:
         """Return the operation that a request has come to: that of the handler that was called, or would be."""
         operation: str | None = scope.get(_OPERATION)
         return operation or _operation(scope.get("route_handler"))
+
+    def _log(self, scope: HTTPScope, operation: str, status: int, seconds: float) -> None:
+        """Write the line of a request that was answered."""
+        told = about(
+            key=key_of(scope),
+            operation=operation,
+            status=status,
+            duration_ms=round(seconds * 1000, 3),
+            client=self._limiter.caller(scope),
+        )
+        logger.info("%s was answered %d", operation, status, extra=told)
 
     def _observe(self, operation: str, status: int, seconds: float) -> None:
         observer = self._observers.get((operation, status))

@@ -17,14 +17,16 @@ from kvcore.authentication import is_open_by_default
 from kvcore.config import AuthSettings
 from kvcore.errors import KvcoreError, UnauthenticatedError, UnavailableError
 from kvcore.http.problems import InvalidRequestError
+from kvcore.http.subject import take_note_of_key
 from kvcore.runtime import Instance, Node
 
-__all__ = ("Gate", "gate_of", "grant_of")
+__all__ = ("Gate", "gate_of", "grant_for_key", "grant_of")
 
 logger = logging.getLogger(__name__)
 
 Rule = Literal["open", "token", "admin", "whole"]
-"""What a path needs: nothing; any token that is known; one with the scope admin; one that allows everything in a scope."""
+"""What a path needs: nothing; any token that is known; one with the scope admin and for all keys, which dead letters and
+restored entries may have; one that allows everything in a scope."""
 
 _GRANT: Final = "kvcore.grant"
 _STRANGER: Final = Grant("anonymous", frozenset())
@@ -98,7 +100,7 @@ class Gate:
         if grant is None:
             raise UnauthenticatedError(_REFUSAL)
         if rule == "admin":
-            grant.check_scope("admin")
+            grant.check("admin", "")
         elif rule == "whole":
             needed: Scope = "read" if scope["method"] in _READS else "write"
             grant.check(needed, "")
@@ -138,6 +140,18 @@ def grant_of(scope: Any) -> Grant:
     return grant
 
 
+def grant_for_key(scope: Any, needed: Scope, key: str) -> Grant:
+    """Return what a request may do, if it may read, or write, this key, which is the one that it is about.
+
+    Raises:
+        ForbiddenError: it may not.
+    """
+    take_note_of_key(scope, key)
+    grant = grant_of(scope)
+    grant.check(needed, key)
+    return grant
+
+
 def _rules(auth: AuthSettings) -> dict[str, Rule]:
     """Return what paths need. A path that ends with a slash stands for all that go on behind it."""
 
@@ -146,6 +160,7 @@ def _rules(auth: AuthSettings) -> dict[str, Rule]:
 
     return {
         "/": unless(auth.open_console),
+        "/console/": unless(auth.open_console),
         "/health": unless(auth.open_health),
         "/health/live": "open",
         "/health/ready": "open",

@@ -15,7 +15,7 @@ from kvcore.clock import is_version
 from kvcore.http.problems import InvalidRequestError
 from kvcore.model import JSON, PRESENT, ZERO, Version
 
-__all__ = ("ReadHeaders", "WriteHeaders", "read_headers", "read_media_type", "write_headers")
+__all__ = ("ReadHeaders", "WriteHeaders", "check_json_sent", "read_headers", "read_media_type", "write_headers")
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
@@ -165,3 +165,15 @@ def read_media_type(content_type: bytes) -> str:
     if content_type.lower().replace(b" ", b"") in _JSON_TYPES:
         return JSON
     return content_type.decode()
+
+
+def check_json_sent(headers: RawHeaders, what: str) -> None:
+    """Return if a request for many keys or for none is sent as JSON, and has no condition as a whole.
+
+    Raises:
+        InvalidRequestError: it has one, or is not sent as JSON: no web page shall have a browser send it unasked.
+    """
+    said = write_headers(headers)
+    said.refuse_conditions(what)
+    if not said.content_type or read_media_type(said.content_type) != JSON:
+        raise InvalidRequestError(f"send it with Content-Type: {JSON}", problem="unsupported-media-type")

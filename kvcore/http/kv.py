@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from kvcore.http.answers import Answer, Headers
-from kvcore.http.gate import grant_of
+from kvcore.http.gate import grant_for_key, grant_of
 from kvcore.http.headers import write_headers
 from kvcore.http.problems import problem
 from kvcore.http.requests import KeyReadQuery, KeyWriteQuery, WriteQuery, body_limit, parse_put, read_body, read_query
@@ -37,10 +37,9 @@ def kv_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
         scope = request.scope
         query = read_query(scope["query_string"], WriteQuery)
         asked = write_headers(scope["headers"])
-        grant = grant_of(scope)
-        grant.check_scope("write")
+        grant_of(scope).check_scope("write")
         data = parse_put(await read_body(request.receive, scope["headers"], body_limit(service.limits)))
-        grant.check("write", data.key)
+        grant = grant_for_key(scope, "write", data.key)
         value = bytes(data.value)
         request_id = asked.request_id(grant, "PUT", data.key, value, JSON, data.ttl)
         came_to = await service.put(
@@ -72,8 +71,7 @@ def kv_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
         scope = request.scope
         query = read_query(scope["query_string"], KeyWriteQuery)
         asked = write_headers(scope["headers"])
-        grant = grant_of(scope)
-        grant.check("write", query.key)
+        grant = grant_for_key(scope, "write", query.key)
         request_id = asked.request_id(grant, "DELETE", query.key)
         came_to = await service.delete(query.key, expected=asked.expected, ack=query.ack, request_id=request_id)
         return written(query.key, came_to)

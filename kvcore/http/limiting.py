@@ -101,13 +101,17 @@ class Limiter:
             RateLimitedError, OverloadedError: it may not.
         """
         if in_progress > self._concurrent and scope["path"] not in _NEVER_LIMITED:
-            self._metrics.limited("concurrent-requests")
+            self._metrics.http.limited("concurrent-requests")
             raise OverloadedError(f"{self._concurrent} requests are being served already: try again")
         if self._by_address is not None and scope["path"] not in _NEVER_LIMITED:
-            wait_s = self._by_address.take(self._addresses.caller(scope))
+            wait_s = self._by_address.take(self.caller(scope))
             if wait_s:
-                self._metrics.limited("address-rate")
+                self._metrics.http.limited("address-rate")
                 raise RateLimitedError("this address sends too many requests", retry_after_s=wait_s)
+
+    def caller(self, scope: HTTPScope) -> str:
+        """Return the address or network that a request is counted for."""
+        return self._addresses.caller(scope)
 
     def admit_grant(self, grant: Grant) -> None:
         """Return if a request may be served as far as its token goes. Who has none has no limit of that kind.
@@ -118,7 +122,7 @@ class Limiter:
         if self._by_token is not None and grant is not ANYBODY and grant.scopes:
             wait_s = self._by_token.take(grant.name)
             if wait_s:
-                self._metrics.limited("token-rate")
+                self._metrics.http.limited("token-rate")
                 raise RateLimitedError("this token sends too many requests", retry_after_s=wait_s)
 
 

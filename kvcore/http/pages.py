@@ -1,4 +1,4 @@
-"""The pages for people: `/`, and Swagger UI at `/docs`. All of it comes from this package: no page asks another host."""
+"""The pages for people: the console at `/`, and Swagger UI at `/docs`. All of it comes from this package: no page asks another host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib import resources
 from typing import Any, Final
 
-from litestar import Request, get
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotFoundException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
@@ -15,10 +15,9 @@ from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import License, Server, Tag
 from litestar.router import Router
 from litestar.static_files import create_static_files_router
-from litestar.types import ASGIApp
 
 from kvcore import __version__
-from kvcore.http.answers import Answer
+from kvcore.http.console import console_handlers
 from kvcore.http.openapi import BEARER, components
 
 __all__ = ("openapi_config", "page_handlers")
@@ -68,23 +67,19 @@ _TAGS: Final = {
     "raw values": "One key at a time, its value any bytes of any media type. Any key can stand in the path, percent-encoded.",
     "many keys": "Listing and deleting by prefix, in pages, and batches of operations.",
     "operations": "What load balancers, monitoring and people ask a node.",
+    "administration": "For operators: all of it needs a token with the scope `admin` for all keys.",
 }
 
 
 def page_handlers() -> list[HTTPRouteHandler | Router]:
     """Return the handlers of the pages, and of the files that they load."""
-
-    @get("/", include_in_schema=False)
-    async def index() -> ASGIApp:
-        return Answer(200, (_STATIC / "index.html").read_bytes(), media_type=b"text/html; charset=utf-8")
-
     assets = create_static_files_router(
         path="/docs/assets",
         directories=[str(_STATIC / "swagger-ui")],
         guards=[_refuse_unknown_asset],
         include_in_schema=False,
     )
-    return [index, assets]
+    return [*console_handlers(), assets]
 
 
 def _refuse_unknown_asset(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:

@@ -28,6 +28,8 @@ from kvcore.errors import (
     VersionNotReachedError,
 )
 from kvcore.http.answers import Answer, Headers
+from kvcore.http.subject import key_of
+from kvcore.logs import about
 from kvcore.tracing import ORIGIN
 
 __all__ = (
@@ -91,6 +93,12 @@ PROBLEMS: Final = _types(
         "forbidden", 403, "Forbidden", "The token does not have the scope, or not the key prefix, that this needs."
     ),
     ProblemType("key-not-found", 404, "Key not found", "The key does not exist: never written, deleted or expired."),
+    ProblemType(
+        "no-such-dead-letter",
+        404,
+        "No such dead letter",
+        "The queue does not have it (any more), or not among the 1,000 that it lists first.",
+    ),
     ProblemType("no-such-resource", 404, "No such resource", "There is nothing at this path."),
     ProblemType("method-not-allowed", 405, "Method not allowed", "`Allow` lists the methods of this path."),
     ProblemType(
@@ -253,7 +261,7 @@ def problem_of(error: KvcoreError) -> Answer:
 def by_fault(request: Request[Any, Any, Any], error: Exception) -> Any:
     """Return the answer to what must not happen, and log it. Of a type that Litestar takes for one of its own."""
     request_id = ORIGIN.get().request_id
-    logger.error("request %s failed by a fault", request_id, exc_info=error)
+    logger.error("a request failed by a fault", exc_info=error, extra=about(key=key_of(request.scope)))
     return problem("internal", f"a fault of this service; its log has it under {request_id}")
 
 

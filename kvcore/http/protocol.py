@@ -204,7 +204,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         """Close the connection if the client keeps it waiting for too long. To be called once a second, with the time."""
         passed_s, self._looked_at = now - self._looked_at, now
         if self._is_too_slow_a_reader(passed_s):
-            self._all.metrics.limited("send-timeout")
+            self._all.metrics.http.limited("send-timeout")
             self.transport.abort()
             return
         phase, subject = self._waits_for()
@@ -275,7 +275,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
     def _refuse(self, name: str, detail: str, limit: Limit | None = None) -> None:
         """Answer with a problem, if no answer to another request stands in the way, and read nothing more."""
         if limit is not None:
-            self._all.metrics.limited(limit)
+            self._all.metrics.http.limited(limit)
         self._is_over = True
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and self._in_head and not cycle.response_complete:

@@ -12,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from kvcore.http.answers import Answer, Headers
-from kvcore.http.gate import grant_of
+from kvcore.http.gate import grant_for_key
 from kvcore.http.headers import read_media_type, write_headers
 from kvcore.http.requests import (
     RAW_PREFIX,
@@ -57,8 +57,7 @@ def raw_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
         query = read_query(scope["query_string"], RawPutQuery)
         asked = write_headers(scope["headers"])
         media_type = read_media_type(asked.content_type)
-        grant = grant_of(scope)
-        grant.check("write", key)
+        grant = grant_for_key(scope, "write", key)
         limit = service.limits.max_value_bytes
         value = await read_body(request.receive, scope["headers"], limit, too_large="value-too-large")
         if media_type == JSON:
@@ -100,8 +99,7 @@ def raw_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
         key = read_key(scope["raw_path"])
         query = read_query(scope["query_string"], WriteQuery)
         asked = write_headers(scope["headers"])
-        grant = grant_of(scope)
-        grant.check("write", key)
+        grant = grant_for_key(scope, "write", key)
         request_id = asked.request_id(grant, "DELETE", key)
         came_to = await service.delete(key, expected=asked.expected, ack=query.ack, request_id=request_id)
         return written(key, came_to)

@@ -33,6 +33,7 @@ __all__ = (
     "read_body",
     "read_key",
     "read_query",
+    "read_rest",
 )
 
 RAW_PREFIX: Final = "/kv/"
@@ -170,14 +171,23 @@ def read_key(raw_path: bytes) -> str:
     Raises:
         InvalidRequestError: the encoding is broken, or the path begins with another spelling of the prefix.
     """
-    if not raw_path.startswith(_RAW_PREFIX):
-        raise InvalidRequestError(
-            f"the path of a key begins with {RAW_PREFIX}, in plain letters", problem="no-such-resource"
-        )
-    return _percent_decoded(raw_path[len(_RAW_PREFIX) :], "path")
+    return read_rest(raw_path, _RAW_PREFIX)
 
 
 _RAW_PREFIX: Final = RAW_PREFIX.encode()
+
+
+def read_rest(raw_path: bytes, prefix: bytes) -> str:
+    """Return what a path names behind a prefix.
+
+    Raises:
+        InvalidRequestError: the encoding is broken, or the path begins with another spelling of the prefix.
+    """
+    if not raw_path.startswith(prefix):
+        raise InvalidRequestError(
+            f"this path begins with {prefix.decode()}, in plain letters", problem="no-such-resource"
+        )
+    return _percent_decoded(raw_path[len(prefix) :], "path")
 
 
 def _decoded(raw: bytes) -> str:

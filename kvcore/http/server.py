@@ -10,7 +10,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -29,6 +28,7 @@ from kvcore.http.exposition import Exposition, shared_exposition
 from kvcore.http.limiting import Buffers
 from kvcore.http.processes import Sibling, run_processes
 from kvcore.http.protocol import StrictHttpProtocol
+from kvcore.logs import announce, name_node
 from kvcore.plugins import Plugins
 from kvcore.runtime import Drain, Health, Instance, Node, open_node, open_worker
 
@@ -58,7 +58,7 @@ def serve(resolved: Resolved, plugins: Plugins) -> None:
             run_processes(
                 count,
                 lambda sibling: _run(_serve(resolved, plugins, listener, sibling)),
-                lambda: _tell(f"kvcore is ready, process {os.getpid()} with {count} of its own; Ctrl-C stops it"),
+                lambda: announce(f"kvcore is ready, process {os.getpid()} with {count} of its own; Ctrl-C stops it"),
             )
 
 
@@ -85,6 +85,7 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
 async def _serve(resolved: Resolved, plugins: Plugins, listener: socket.socket, sibling: Sibling | None = None) -> None:
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(open_node(resolved, plugins))
+        name_node(node.tag)
         exposition: Exposition | None = None
         if sibling is not None:
             exposition = await stack.enter_async_context(shared_exposition(node.metrics.registry, sibling))
@@ -94,6 +95,7 @@ async def _serve(resolved: Resolved, plugins: Plugins, listener: socket.socket, 
 
 async def _drain(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
     async with open_worker(resolved, plugins) as drain:
+        name_node(drain.tag)
         task = asyncio.create_task(drain.worker.run(), name="worker")
         config = _uvicorn(build_worker_app(drain), 1)
         try:
@@ -149,16 +151,16 @@ class InstanceServer(uvicorn.Server):
     def tell(self, health: Health) -> None:
         """Say what is there, and where, and that it is ready."""
         self.tell_places(health)
-        _tell(f"{self.title} is ready, process {os.getpid()}; Ctrl-C stops it")
+        announce(f"{self.title} is ready, process {os.getpid()}; Ctrl-C stops it")
 
     def tell_places(self, health: Health) -> None:
         """Say which tiers there are, and where the pages are."""
         host, port = self._address[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         for kind, tier in health.components.items():
-            _tell(f"{kind:8} {tier.backend}: {tier.server if tier.status == 'up' else f'down, {tier.detail}'}")
+            announce(f"{kind:8} {tier.backend}: {tier.server if tier.status == 'up' else f'down, {tier.detail}'}")
         for name, path in self.pages:
-            _tell(f"{name:8} {url}{path}")
+            announce(f"{name:8} {url}{path}")
 
     async def on_tick(self, counter: int) -> bool:
         """Look after the connections, ten times a second, and tell whether to stop."""
@@ -249,10 +251,6 @@ def _allow_files(connections: int) -> None:
         resource.setrlimit(
             resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
         )
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what the user has asked for
 
 
 def _bound(table: str, host: str, port: int) -> socket.socket:

@@ -14,7 +14,7 @@ from litestar.types import HTTPScope
 from kvcore.clock import version_ms
 from kvcore.http.answers import Answer, Headers
 from kvcore.http.entries import moment
-from kvcore.http.gate import grant_of
+from kvcore.http.gate import grant_for_key
 from kvcore.http.headers import read_headers
 from kvcore.http.problems import problem
 from kvcore.http.requests import ReadQuery
@@ -63,7 +63,7 @@ async def read(
         KvcoreError: what `problem_of` answers.
     """
     asked = read_headers(scope["headers"])
-    grant_of(scope).check("read", key)
+    grant_for_key(scope, "read", key)
     found = await service.get(
         key,
         min_version=Version(query.min_version or ZERO),

@@ -80,10 +80,9 @@ def _stats(seen: CacheStats, node: Reads) -> Stats:
 
 
 def _reads_of_node(metrics: Metrics) -> Reads:
-    hits, misses = (
-        int(metrics.registry.get_sample_value("kvcore_cache_reads_total", {"result": result}) or 0)
-        for result in ("hit", "miss")
-    )
+    results = metrics.reads.results
+    hits = int(results["hit"].value + results["negative"].value)
+    misses = int(results["miss"].value + results["stale"].value)
     return Reads(cache_hits=hits, cache_misses=misses, hit_rate=_hit_rate(hits, misses))
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar
 
 import msgspec
 import pytest
 
-from kvcore.backends import Ability, Factory
-from kvcore.errors import SettingsError, UnavailableError
+from kvcore.backends import Ability, Factory, Pooled, PoolStats, pool_of
+from kvcore.errors import SettingsError, UnavailableError, UnsupportedError
 
 __all__ = ("BackendConformance",)
 
@@ -73,6 +73,23 @@ class BackendConformance:
             assert backend.abilities == self.factory.abilities
             assert backend.abilities <= set(Ability)
 
+    async def test_tells_of_its_connections_if_declared(self, settings: msgspec.Struct) -> None:
+        """A backend with the ability tells, at any time, how many connections it has; one without is refused."""
+        async with self.factory.open(settings) as backend:
+            if Ability.POOL not in self.factory.abilities:
+                with pytest.raises(UnsupportedError):
+                    pool_of(backend)
+                return
+            pooled = pool_of(backend)
+            await backend.ping()
+            for stats in [pooled.pool(), *await _looked_at_meanwhile(pooled, (backend.ping() for _ in range(100)))]:
+                assert isinstance(stats, PoolStats)
+                assert 0 <= stats.in_use <= stats.open
+                assert stats.open >= 1
+                assert stats.limit is None or stats.in_use <= stats.limit
+                assert stats.retries >= 0
+        assert pooled.pool().open == 0
+
     async def test_answers_a_ping(self, settings: msgspec.Struct) -> None:
         """A ping returns, with the name of what serves, when the backend can serve."""
         async with self.factory.open(settings) as backend:
@@ -111,3 +128,14 @@ class BackendConformance:
         assert task.cancelled()
         async with self.factory.open(settings) as backend:
             await backend.ping()
+
+
+async def _looked_at_meanwhile(pooled: Pooled, calls: Iterable[Coroutine[Any, Any, Any]]) -> list[PoolStats]:
+    """Make calls all at once, and return what is told of the connections meanwhile and afterwards."""
+    calling = asyncio.gather(*calls)
+    seen = []
+    while not calling.done():
+        seen.append(pooled.pool())
+        await asyncio.sleep(0)
+    await calling
+    return [*seen, pooled.pool()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from kvcore.testing.servers.reaper import Reaper
 __all__ = ("NodeProcess", "WorkerProcess", "running_node", "running_worker")
 
 _READY = " is ready, process "
+_HEALTH = re.compile(r"\bhealth +(http\S+)/health\b")
+"""What it says in both forms of its log: a line of text, or the message in one of JSON."""
 
 
 class NodeProcess:
@@ -91,8 +94,8 @@ class NodeProcess:
         with self._process.stderr as stream:
             for line in stream:
                 self.lines.append(line)
-                if line.startswith("health "):
-                    self.url = line.split()[1].removesuffix("/health")
+                if place := _HEALTH.search(line):
+                    self.url = place[1]
                 if _READY in line:
                     self._ready.set()
         self._ready.set()

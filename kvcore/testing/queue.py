@@ -499,7 +499,8 @@ def _odd_mutations(prefix: str) -> Iterable[Mutation]:
         value = None if n % 11 == 0 else VALUES[n % len(VALUES)]
         request_id = bytes((n + i) % 256 for i in range(32)) if expected is not None else b""
         entry = Entry(version(n + 1), value, media_type, n * 2**40 or None)
-        yield Mutation(key, entry, expected, request_id, f"00-{n + 1:032x}-{n + 1:016x}-01" if n % 3 else "")
+        traceparent = f"00-{n + 1:032x}-{n + 1:016x}-01" if n % 3 else ""
+        yield Mutation(key, entry, expected, request_id, traceparent, restored=n % 5 == 0)
 
 
 def _sorted(mutations: Iterable[Mutation]) -> list[Mutation]:

@@ -28,6 +28,7 @@ REFUSED_FOR_A_REASON = {
         "in the body: a put takes one condition",
         # JSON Schema can compare whole members of a list only.
         "in the body: this key is in the batch before",
+        "in the body: this key is among the entries before",
         # JSON Schema takes 60.0 for an integer.
         "in the body: Expected `int | null`, got `float`",
         # A media type is described in words: its grammar is beyond a pattern that anybody can read.
@@ -42,8 +43,9 @@ def filter_failure(
 ) -> bool:
     """Tell whether a failure is one."""
     if isinstance(failure, ServerError):
-        # Who asks to wait for a version that nobody writes is told, by 503, to ask again.
-        return response.status_code != 503 or response.json()["type"] != "/problems/version-not-reached"
+        # Who asks to wait for a version that nobody writes is told, by 503, to ask again; and a node without a queue says, by
+        # 501, that there is nothing to ask it.
+        return response.json()["type"] not in ("/problems/version-not-reached", "/problems/unsupported")
     if not isinstance(failure, RejectedPositiveData):
         return True
     return not response.json()["detail"].startswith(REFUSED_FOR_A_REASON.get(response.status_code, ()))

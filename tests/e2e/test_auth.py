@@ -21,6 +21,7 @@ TOKENS: dict[str, tuple[list[str], list[str], str]] = {
     "a-writer": (["write"], ["a/"], ""),
     "a-both": (["read", "write"], ["a/", "c/"], ""),
     "admin": (["admin"], [""], ""),
+    "a-admin": (["admin"], ["a/"], ""),
     "over": (["read", "write", "admin"], [""], "2020-01-01T00:00:00Z"),
 }
 JSON = {"content-type": "application/json"}
@@ -87,6 +88,23 @@ CASES = [
     Case("GET", "/admin/nothing", b"", 404, ("admin",)),
     Case("POST", "/admin/nothing", b"", 404, ("admin",)),
     Case("GET", "//admin//nothing", b"", 404, ("admin",)),
+    *(
+        Case("GET", f"/admin/{path}", b"", 200, ("admin",))
+        for path in ("config", "plugins", "queue", "queue/lag", "dead-letters")
+    ),
+    Case("GET", "/admin/dead-letters/none", b"", 404, ("admin",)),
+    *(Case("POST", f"/admin/{path}", b"{}", 200, ("admin",)) for path in ("cache/clear", "purge")),
+    *(
+        Case("POST", f"/admin/dead-letters/{what}", b'{"ids": ["none"]}', 200, ("admin",))
+        for what in ("replay", "discard")
+    ),
+    Case(
+        "POST",
+        "/admin/restore",
+        b'{"entries": [{"key": "a/8", "value": 1, "version": "%s"}]}' % (b"0" * 22 + b"10"),
+        200,
+        ("admin",),
+    ),
     Case("GET", "/nothing", b"", 404, READ_ALL),
     Case("POST", "/nothing", b"", 404, WRITE_ALL),
     Case("OPTIONS", "/kv", b"", 204, ANYONE),

@@ -75,6 +75,8 @@ def session(node: NodeProcess, tokens: Mapping[str, str]) -> list[str]:
         ("POST", "/batch", '{"operations": []}'),
         ("GET", "/keys?prefix=a", ""),
         ("GET", "/admin/nothing", ""),
+        *(("GET", f"/admin/{path}", "") for path in ("config", "plugins", "queue", "dead-letters")),
+        ("POST", "/admin/purge", "{}"),
         ("BREW", "/nothing", ""),
         *(("GET", path, "") for path in ("/health", "/metrics", "/cache/stats", "/docs/openapi.json", "/")),
     ]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from msgspec.structs import replace
 
-from kvcore.backends import Ability, Channel, Factory, Install, Purged, Refresh, Reserve, Scanned
+from kvcore.backends import Ability, Channel, Factory, Install, PoolStats, Purged, Refresh, Reserve, Scanned
 from kvcore.model import Entry, Mutation, Outcome, Verdict, Version, is_final
 from kvcore.slots import Reservation
 from kvcore_cache_memory import FACTORY as CACHE
@@ -227,7 +227,17 @@ class HasAClockThatStandsStill(MemoryStore):
 class SaysThatItKeepsAndShares(MemoryStore):
     """Declares what it cannot do."""
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {Ability.DEAD_LETTERS}
+    abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {Ability.DEAD_LETTERS, Ability.POOL}
+
+
+class LosesCountOfItsConnections(MemoryStore):
+    """Has more connections in use than are open."""
+
+    abilities: ClassVar[frozenset[Ability]] = MemoryStore.abilities | {Ability.POOL}
+
+    def pool(self) -> PoolStats:
+        """Return wrong numbers."""
+        return PoolStats(open=1, in_use=2, limit=8, retries=0)
 
 
 # --- stores that list -------------------------------------------------------------------------------------------------
@@ -406,6 +416,7 @@ BREAKS = [
     ("Store", SaysThatItKeepsAndShares, "test_expiries_survive_reopening_if_durable"),
     ("Store", SaysThatItKeepsAndShares, "test_answers_survive_reopening_if_durable"),
     ("Store", SaysThatItKeepsAndShares, "test_nodes_share_answers_if_declared"),
+    ("Store", LosesCountOfItsConnections, "test_tells_of_its_connections_if_declared"),
     ("Store", ListsInTheOrderOfUtf16, "test_lists_keys_of_every_kind_in_order"),
     ("Store", ListsInTheOrderOfUtf16, "test_lists_as_a_dictionary_would_after_any_history"),
     ("Store", ListsFromAfterOn, "test_lists_a_thousand_keys_in_one_call"),

@@ -19,6 +19,7 @@ import shutil
 from kvcore.testing.servers.cockroachdb import CockroachCluster
 from kvcore.testing.servers.database import Database
 from kvcore.testing.servers.group import MissingServerError, ServerGroup
+from kvcore.testing.servers.nginx import NginxProxy
 from kvcore.testing.servers.postgresql import PostgresServer
 from kvcore.testing.servers.process import ServerError, ServerProcess
 from kvcore.testing.servers.rabbitmq import RabbitCluster
@@ -28,6 +29,7 @@ __all__ = (
     "CockroachCluster",
     "Database",
     "MissingServerError",
+    "NginxProxy",
     "PostgresServer",
     "RabbitCluster",
     "RedisServers",

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 import msgspec
 from redis import exceptions
 
-from kvcore.backends import Ability, CacheStats, Install, Refresh, Reserve
+from kvcore.backends import Ability, CacheStats, Install, PoolStats, Refresh, Reserve
 from kvcore.errors import UnavailableError
 from kvcore.model import Entry, Version
 from kvcore.slots import Reservation
@@ -46,7 +46,7 @@ T = TypeVar("T")
 class RedisCache:
     """A cache in Redis: see `kvcore.backends.Cache`."""
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.SHARED})
+    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.SHARED, Ability.POOL})
 
     def __init__(self, watch: Watch, settings: RedisSettings) -> None:
         self._watch = watch
@@ -122,6 +122,10 @@ class RedisCache:
         master = await self._watch.found()
         await _ask(master, "PING")
         return f"Redis {master.version}, master {master.address}"
+
+    def pool(self) -> PoolStats:
+        opened, used = self._watch.connections
+        return PoolStats(open=opened, in_use=used, limit=self._settings.max_connections, retries=self._watch.retries)
 
 
 async def _ask(master: Master, *command: Argument) -> Any:

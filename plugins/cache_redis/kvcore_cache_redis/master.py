@@ -120,6 +120,11 @@ class Master:
         await self._pool.put_back(connection)
         return answer
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections to it calls are made over, and how many of these are in use."""
+        return self._pool.opened, self._pool.used
+
     async def aclose(self, why: str) -> None:
         """End all connections; `why` is what those get who use one."""
         await self._pool.aclose(why, self._connector.timeout_s)

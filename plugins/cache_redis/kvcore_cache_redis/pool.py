@@ -36,6 +36,16 @@ class Pool:
         self._waiting: deque[asyncio.Future[Connection]] = deque()
         self._closed: str | None = None
 
+    @property
+    def opened(self) -> int:
+        """How many connections there are."""
+        return len(self._opened)
+
+    @property
+    def used(self) -> int:
+        """How many connections somebody has taken and not returned."""
+        return len(self._opened) - len(self._free)
+
     async def take(self) -> Connection:
         """Return a connection on which nothing is under way.
 

@@ -50,6 +50,13 @@ class Watch:
         self._master: Master | None = None
         self._why = "it has not been looked for yet"
         self._tried = asyncio.Event()
+        self.retries = 0
+        """How often a master was looked for again, after none was found."""
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections to the master there are, and how many of these are in use."""
+        return (0, 0) if self._master is None else self._master.connections
 
     def master(self) -> Master:
         """Return the master.
@@ -98,6 +105,7 @@ class Watch:
                 self._note(str(error))
                 self._tried.set()
                 await asyncio.sleep(pause_s)  # backoff: a server that is away tells nobody when it is back
+                self.retries += 1
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
             if (too_new_by_s := USABLE_S - master.known_ms / 1000) <= 0:

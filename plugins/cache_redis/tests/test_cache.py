@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from kvcore.backends import Install, Refresh, Reserve
+from kvcore.backends import Install, PoolStats, Refresh, Reserve
 from kvcore.errors import SettingsError, UnavailableError
 from kvcore.model import Entry
 from kvcore.testing.samples import version
 from kvcore.testing.servers import ServerProcess
+from kvcore.testing.servers.ports import free_port
 from kvcore.testing.servers.resp import ask
 from kvcore.testing.waiting import eventually
 from kvcore_cache_redis import RedisCache, RedisSettings, open_redis
@@ -96,6 +97,18 @@ async def test_calls_wait_for_one_of_few_connections(server: ServerProcess, sett
         answers = await asyncio.gather(*(cache.read(["key"]) for _ in range(300)))
         assert [list(answer) for answer in answers] == [[VALUE]] * 300
         assert len(cache._watch.master()._pool._opened) == 2
+        assert cache.pool() == PoolStats(open=2, in_use=0, limit=2, retries=0)
+
+
+async def test_tells_how_often_the_master_was_looked_for_again() -> None:
+    """While there is no server there are no connections, and each further try counts."""
+    async with open_redis(RedisSettings(url=f"redis://127.0.0.1:{free_port()}")) as cache:
+
+        async def tried() -> bool:
+            return cache.pool().retries > 1
+
+        await eventually(tried, what="some tries")
+        assert (cache.pool().open, cache.pool().in_use) == (0, 0)
 
 
 async def test_idle_connections_that_the_server_has_ended_are_not_used(

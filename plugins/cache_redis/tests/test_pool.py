@@ -126,3 +126,19 @@ async def test_closing_ends_everything_at_once() -> None:
     with pytest.raises(UnavailableError, match="the end"):
         await pool.take()
     await pool.aclose("the end", 1)
+
+
+async def test_tells_how_many_connections_there_are_and_how_many_are_taken() -> None:
+    """A connection is in use from when it is taken until it is returned, and there until it is dropped."""
+    opener = Opener()
+    opener.allowed.set()
+    pool = Pool(opener, 2)
+    assert (pool.opened, pool.used) == (0, 0)
+    first, second = await pool.take(), await pool.take()
+    assert (pool.opened, pool.used) == (2, 2)
+    await pool.put_back(first)
+    assert (pool.opened, pool.used) == (2, 1)
+    await pool.drop(second)
+    assert (pool.opened, pool.used) == (1, 0)
+    await pool.aclose("the end", 1)
+    assert (pool.opened, pool.used) == (0, 0)

@@ -120,6 +120,11 @@ class Link:
         unblocked.close()
         return True
 
+    @property
+    def is_used(self) -> bool:
+        """Tell whether anybody waits for an answer of the server."""
+        return len(self._running) > 1  # one watches, always
+
     def check(self) -> None:
         """Return when a message may be published now.
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar, Final
 
-from kvcore.backends import Ability, Channel, DeadLetter, Delivery, Queue, QueueStats
+from kvcore.backends import Ability, Channel, DeadLetter, Delivery, PoolStats, Queue, QueueStats
 from kvcore.model import Mutation, Outcome
 from kvcore_queue_rabbitmq.consuming import Consumer
 from kvcore_queue_rabbitmq.graveyard import Graveyard
@@ -37,7 +37,9 @@ class RabbitQueue:
     publish, and the queues must be drained all the same.
     """
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset({Ability.DURABLE, Ability.SHARED, Ability.DEAD_LETTERS})
+    abilities: ClassVar[frozenset[Ability]] = frozenset(
+        {Ability.DURABLE, Ability.SHARED, Ability.DEAD_LETTERS, Ability.POOL}
+    )
 
     def __init__(self, settings: RabbitSettings, tls: ssl.SSLContext | None = None, *, watch_s: float = 5.0) -> None:
         self._settings = settings
@@ -101,6 +103,18 @@ class RabbitQueue:
             if (seen.message_count or 0) < _ENOUGH:
                 await publisher.prove(queue)
         return publisher.link.server
+
+    def pool(self) -> PoolStats:
+        """Return the connection to publish and the one to consume, which is in use as long as anybody consumes."""
+        supervisors = (self._publishing, self._consuming)
+        links = [one.link for one in supervisors if one.link is not None]
+        consumed = self._consuming.link if any(self._consumers.values()) else None
+        return PoolStats(
+            open=len(links),
+            in_use=sum(link is consumed or link.is_used for link in links),
+            limit=None,
+            retries=sum(one.retries for one in supervisors),
+        )
 
     # --- dead letters -------------------------------------------------------------------------------------------------
 

@@ -43,6 +43,10 @@ class Supervisor(Generic[T]):
         self._prepared: T | None = None
         self._tried = asyncio.Event()
         self._problem = "no host has answered yet"
+        self.link: Link | None = None
+        """The present connection; None: there is none, or it is not prepared yet."""
+        self.retries = 0
+        """How often all hosts were tried again, after none could be used or the connection was lost at once."""
 
     @property
     def prepared(self) -> T:
@@ -81,7 +85,7 @@ class Supervisor(Generic[T]):
                     begun = loop.time()
                     await link.lost.wait()
                 finally:
-                    self._prepared = None
+                    self._prepared = self.link = None
                     await link.close()
                 self._problem = f"the connection to {link.host} was lost"
             if link is not None and loop.time() - begun > _STEADY_S:
@@ -89,6 +93,7 @@ class Supervisor(Generic[T]):
                 continue
             await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - spreads the load, hides nothing
             pause_s = min(max(2 * pause_s, 0.05), _MAX_PAUSE_S)
+            self.retries += 1
 
     async def _connect(self) -> Link | None:
         """Try each host once, and return the first that serves."""
@@ -118,5 +123,6 @@ class Supervisor(Generic[T]):
         except BaseException:  # also when cancelled: nobody else would close the link; raised again
             await link.close()
             raise
+        self.link = link
         logger.info("connected to %s", link.server)
         return link

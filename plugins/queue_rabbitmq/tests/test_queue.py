@@ -14,10 +14,11 @@ from aiormq.abc import AbstractChannel
 from aiormq.channel import Channel as AmqpChannel
 from pamqp.commands import Basic
 
-from kvcore.backends import Delivery, Message
+from kvcore.backends import Delivery, Message, PoolStats
 from kvcore.errors import OverloadedError, SettingsError, UnavailableError
 from kvcore.model import Entry, Mutation, Outcome, Verdict, Version
 from kvcore.testing.servers import RabbitCluster
+from kvcore.testing.servers.ports import free_port
 from kvcore.testing.waiting import eventually
 from kvcore_queue_rabbitmq import FACTORY, RabbitQueue, RabbitSettings, link, topology
 from kvcore_queue_rabbitmq.packing import pack
@@ -55,6 +56,38 @@ async def drained(queue: RabbitQueue, count: int, *, limit: int = 100) -> list[M
             received += delivery.messages
             await delivery.settle([APPLIED] * len(delivery.messages))
     return received
+
+
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+async def test_tells_of_its_two_connections(queue: RabbitQueue) -> None:
+    """One to publish, in use while anything is on its way, and one to consume, in use while anybody does."""
+
+    async def idle() -> bool:
+        return queue.pool() == PoolStats(open=2, in_use=0, limit=None, retries=queue.pool().retries)
+
+    await eventually(idle, what="two connections at rest")
+    publishing = asyncio.ensure_future(queue.publish("writes", mutations(1)))
+    seen = set()
+    while not publishing.done():
+        seen.add(queue.pool().in_use)
+        await asyncio.sleep(0)
+    assert 1 in seen
+    async with queue.consume("refreshes", 1):
+        assert queue.pool().in_use >= 1
+    await eventually(idle, what="two connections at rest again")
+
+
+async def test_tells_how_often_it_has_tried_to_connect_again() -> None:
+    """While there is no server there are no connections, and each further try counts."""
+    async with opened(RabbitSettings(hosts=(f"127.0.0.1:{free_port()}",))) as queue:
+
+        async def tried() -> bool:
+            return queue.pool().retries > 2
+
+        await eventually(tried, what="some tries")
+        assert (queue.pool().open, queue.pool().in_use) == (0, 0)
 
 
 # --- packs ------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from kvcore.errors import Fate, UnavailableError
 from kvcore_store_cockroach.arrays import adapters
 from kvcore_store_cockroach.server import Server
 from kvcore_store_cockroach.settings import CockroachSettings
-from kvcore_store_cockroach.sql import migrations, statement
+from kvcore_store_cockroach.sql import BREAKING, migrations, statement
 
 __all__ = ("Connection", "applied", "connect", "lacking", "unavailable")
 
@@ -131,6 +131,7 @@ def lacking(server: Server, names: set[str]) -> str:
     known = migrations(server)
     if missing := [migration.name for migration in known if migration.required and migration.name not in names]:
         return f"the schema lacks {', '.join(missing)}: run `kvctl store migrate`"
-    if later := sorted(name for name in names if name > known[-1].name and name not in {m.name for m in known}):
+    # Later ones that only add something are those of an update which has begun: this version goes on meanwhile.
+    if later := sorted(name for name in names if name > known[-1].name and name.endswith(BREAKING)):
         return f"the schema has {', '.join(later)}, which this version does not know: install a newer kvcore-store-cockroach"
     return ""

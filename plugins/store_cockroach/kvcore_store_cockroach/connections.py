@@ -19,6 +19,7 @@ from typing import Final
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from kvcore.backends import PoolStats
 from kvcore.errors import OverloadedError
 from kvcore_store_cockroach.connecting import Connection, applied, connect, lacking, unavailable
 from kvcore_store_cockroach.settings import CockroachSettings
@@ -40,7 +41,7 @@ class Connections:
     def __init__(self, settings: CockroachSettings) -> None:
         self._settings = settings
         self._free = asyncio.Semaphore(settings.connections)
-        self._waiting = 0
+        self._waiting = self._used = 0
         self._idle: deque[Connection] = deque()
         self._failed_s = dict.fromkeys(settings.hosts, float("-inf"))
         self._connecting: set[asyncio.Task[Connection]] = set()
@@ -60,14 +61,22 @@ class Connections:
         except BaseException:  # also when cancelled: nobody else would free the place; raised again
             self._free.release()
             raise
+        self._used += 1
         try:
             yield connection
         except asyncio.CancelledError:
             self.drop(connection.host)
             raise
         finally:
+            self._used -= 1
             self._put_back(connection)
             self._free.release()
+
+    def stats(self, retries: int) -> PoolStats:
+        """Return the connections in numbers; what has been tried again is counted elsewhere."""
+        return PoolStats(
+            open=len(self._idle) + self._used, in_use=self._used, limit=self._settings.connections, retries=retries
+        )
 
     def drop(self, host: str) -> None:
         """Give up the idle connections to a server that has failed somebody, and ask it last from now on."""

@@ -33,6 +33,8 @@ class Executor:
         self._connections = connections
         self.met: Server | None = None
         """The server that was connected to last; None: none yet."""
+        self.retries = 0
+        """How often a statement was sent again."""
 
     async def server(self) -> Server:
         """Return which server it is, having met it.
@@ -73,6 +75,7 @@ class Executor:
         doubted = False
         failed = Failure(Repeat.NEVER, "", "", "")
         for number in range(_TRIES):
+            self.retries += number > 0
             result = await self._try(name, parameters, doubted=doubted)
             if not isinstance(result, Failure):
                 return result

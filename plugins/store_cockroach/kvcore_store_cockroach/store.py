@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from kvcore.backends import Ability, Limits, Purged, Scanned, StoreStats
+from kvcore.backends import Ability, Limits, PoolStats, Purged, Scanned, StoreStats
 from kvcore.errors import UnavailableError
 from kvcore.model import Entry, Mutation, Outcome, Version
 from kvcore_store_cockroach.answering import Answering
@@ -43,7 +43,7 @@ class CockroachStore:
     """The entries at rest in CockroachDB, or in PostgreSQL: see `kvcore.backends.Store`."""
 
     abilities: ClassVar[frozenset[Ability]] = frozenset(
-        {Ability.DURABLE, Ability.SHARED, Ability.LISTING, Ability.IDEMPOTENCY}
+        {Ability.DURABLE, Ability.SHARED, Ability.LISTING, Ability.IDEMPOTENCY, Ability.POOL}
     )
 
     def __init__(self, settings: CockroachSettings, *, now_ms: Callable[[], int] = _now_ms) -> None:
@@ -88,6 +88,10 @@ class CockroachStore:
             return StoreStats()
         ((size_bytes,),) = await self._executor.read("size")
         return StoreStats(size_bytes=size_bytes)
+
+    def pool(self) -> PoolStats:
+        """Return the connections in numbers, and how often a statement was sent again."""
+        return self._connections.stats(self._executor.retries)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

@@ -89,10 +89,10 @@ async def test_a_missing_migration(empty: CockroachSettings) -> None:
 
 
 async def test_a_later_schema(own: CockroachSettings, execute: Execute) -> None:
-    """A schema that a later version has made is named."""
-    await execute(own, "INSERT INTO kvcore_migrations (name) VALUES ('9999_future')")
+    """A schema that a later version has made, and that this one cannot use, is named."""
+    await execute(own, "INSERT INTO kvcore_migrations (name) VALUES ('9999_future_breaking')")
     found = await finding(own)
-    assert found.what == "the schema has 9999_future, which this version does not know"
+    assert found.what == "the schema has 9999_future_breaking, which this version does not know"
     assert found.remedy == "install a newer kvcore-store-cockroach"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from kvcore.backends import PoolStats
 from kvcore.errors import OverloadedError, UnavailableError
 from kvcore.model import Entry, Mutation, Verdict, Version
 from kvcore.testing import eventually
@@ -306,6 +308,28 @@ async def test_never_has_more_connections_than_set(own: CockroachSettings, monke
         assert len(opened) <= 3
         assert len([one for one in opened if not one.closed]) == len(opened)
     assert all(one.closed for one in opened)
+
+
+async def test_tells_how_many_connections_there_are_and_how_many_are_used(own: CockroachSettings) -> None:
+    """A connection is in use while a caller has it, and there until it is ended."""
+    async with open_cockroach(msgspec.structs.replace(own, connections=3)) as store:
+        assert store.pool() == PoolStats(open=0, in_use=0, limit=3, retries=0)
+        async with store._connections.use(), store._connections.use():
+            assert store.pool() == PoolStats(open=2, in_use=2, limit=3, retries=0)
+        assert store.pool() == PoolStats(open=2, in_use=0, limit=3, retries=0)
+        store._connections.drop(own.hosts[0])
+        assert store.pool().open == 0
+
+
+async def test_tells_how_often_a_statement_was_sent_again(own: CockroachSettings) -> None:
+    """A statement that finds its connection lost is sent once more, on another, and nobody else hears of it."""
+    async with open_cockroach(own) as store:
+        await store.ping()
+        (idle,) = store._connections._idle
+        with socket.socket(fileno=os.dup(idle.pgconn.socket)) as lost:
+            lost.shutdown(socket.SHUT_RDWR)
+        await store.ping()
+        assert store.pool().retries == 1
 
 
 async def test_the_server_gives_up_what_nobody_waits_for(own: CockroachSettings) -> None:

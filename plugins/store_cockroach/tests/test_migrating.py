@@ -116,11 +116,21 @@ async def test_an_older_schema_is_brought_up_with_its_keys(own: CockroachSetting
         assert list(await store.apply([create])) == list(await store.apply([create]))
 
 
-async def test_a_later_schema_is_not_used(own: CockroachSettings, execute: Execute) -> None:
-    """A schema of a later version is refused, by nodes and by migrate."""
+async def test_a_later_schema_that_only_adds_something_is_used(own: CockroachSettings, execute: Execute) -> None:
+    """While an update goes on, processes of the version before work on the schema of the next one."""
     await execute(own, "INSERT INTO kvcore_migrations (name) VALUES ('9999_future')")
+    put = Mutation("key", Entry(Version("1" * 24), b"1"))
     async with open_cockroach(own) as store:
-        await refuses(store, "the schema has 9999_future, .* install a newer kvcore-store-cockroach")
+        assert [outcome.verdict for outcome in await store.apply([put])] == [Verdict.APPLIED]
+        assert list(await store.get(["key"])) == [put.entry]
+    assert await migrate(own) == []
+
+
+async def test_a_later_schema_that_breaks_with_this_one_is_not_used(own: CockroachSettings, execute: Execute) -> None:
+    """It is refused, by nodes and by migrate."""
+    await execute(own, "INSERT INTO kvcore_migrations (name) VALUES ('9999_future_breaking')")
+    async with open_cockroach(own) as store:
+        await refuses(store, "the schema has 9999_future_breaking, .* install a newer kvcore-store-cockroach")
     with pytest.raises(UnavailableError, match="install a newer"):
         await migrate(own)
 

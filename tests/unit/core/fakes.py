@@ -259,6 +259,8 @@ class FakeStore:
         self.answered: dict[bytes, Outcome] = {}
         self.history: list[Mutation] = []
         """What has changed an entry, in that order."""
+        self.forgettable = 0
+        """How much a purge finds to remove."""
 
     async def get(self, keys: Sequence[str]) -> Sequence[Entry | None]:
         return await self.faults.around("get", lambda: [self.entries.get(key) for key in keys])
@@ -299,7 +301,11 @@ class FakeStore:
         return await self.faults.around("scan", do)
 
     async def purge(self, before: Version, limit: int) -> Purged:
-        return await self.faults.around("purge", lambda: Purged(0, more=False))
+        return await self.faults.around("purge", self._purge)
+
+    def _purge(self) -> Purged:
+        removed, self.forgettable = self.forgettable, 0
+        return Purged(removed, more=False)
 
     async def stats(self) -> StoreStats:
         return StoreStats()

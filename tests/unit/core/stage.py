@@ -51,7 +51,7 @@ class Stage:
 
     def worker(self, **observed: Any) -> Worker:
         """Return a worker that is not running."""
-        return Worker(self.settings, metrics=Metrics(), **self._tiers(), **observed)
+        return Worker(self.settings, **({"metrics": Metrics()} | self._tiers() | observed))
 
     def _tiers(self, **backends: Any) -> dict[str, Any]:
         given = {"cache": self.cache, "queue": self.queue, "store": self.store} | backends

@@ -10,6 +10,7 @@ import pytest
 
 from kvcore.backends import Message
 from kvcore.errors import UnavailableError
+from kvcore.metrics import Metrics
 from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version
 from tests.unit.core.fakes import FakeDelivery, Fault
 from tests.unit.core.stage import Stage, fate_of
@@ -71,10 +72,10 @@ async def test_the_age_of_what_a_worker_holds_is_shown() -> None:
     stage = Stage()
     stage.fail(store="before")
     await stage.service.put("key", b"value")
-    worker = stage.worker()
-    task = asyncio.create_task(worker.run())
+    shown = Metrics()
+    task = asyncio.create_task(stage.worker(metrics=shown).run())
     await until(lambda: stage.store.faults.calls["apply"] > 1)
-    oldest = worker._metrics.registry.get_sample_value
+    oldest = shown.registry.get_sample_value
     assert oldest("kvcore_lag_oldest_seconds") > 0  # type: ignore[operator]  # it is there
     stage.heal()
     await stage.drained()

@@ -44,7 +44,7 @@ def handlers_of(stage: Stage, **limits: int) -> list[HTTPRouteHandler]:
     settings = LimitSettings(**limits)
     return [
         *listing_handlers(stage.service, settings.page_bytes),
-        *batch_handlers(stage.service, settings, Metrics().batch_operations),
+        *batch_handlers(stage.service, settings, Metrics().http.batch_operations),
     ]
 
 

@@ -119,7 +119,7 @@ OPEN_BY_SETTING = {
     "open_health": ["/health", "/health/", "//health"],
     "open_metrics": ["/metrics", "//metrics/"],
     "open_docs": ["/docs", "/docs/", "/docs/openapi.json", "/docs/assets/a.js", "//docs//openapi.json"],
-    "open_console": ["/", "//"],
+    "open_console": ["/", "//", "/console/0/main.js", "//console//0/main.js"],
 }
 CASES = [(setting, path) for setting, paths in OPEN_BY_SETTING.items() for path in paths]
 

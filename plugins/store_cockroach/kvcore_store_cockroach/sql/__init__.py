@@ -3,6 +3,9 @@
 The statements are the same for CockroachDB and PostgreSQL. So are the migrations but for `{text}`: text that sorts by its
 bytes. A migration is one statement, which may run twice: there is no lock that both servers have, so two runs at once may
 both come to it; and CockroachDB changes schemas in the background, out of any transaction.
+
+Processes of two versions use one schema while an update goes on. So a migration adds, and leaves right what earlier versions
+read and write; what no earlier version needs any more is removed by a later release, in a migration whose name says so.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ import msgspec
 
 from kvcore_store_cockroach.server import Server
 
-__all__ = ("Migration", "migrations", "statement")
+__all__ = ("BREAKING", "Migration", "migrations", "statement")
 
+BREAKING: Final = "_breaking"
+"""The end of a migration's name after which versions that do not know it cannot use the schema."""
 _ORDERED_TEXT: Final[dict[str, LiteralString]] = {"CockroachDB": "STRING", "PostgreSQL": 'TEXT COLLATE "C"'}
 _HELPFUL: Final = {
     "0003_row_level_ttl": ("CockroachDB", (22, 2)),

@@ -1,0 +1,371 @@
+/**
+ * The editor of one key: reads, writes and deletes it, on the condition that nobody else has changed it meanwhile.
+ */
+
+import { Problem } from "./api.js";
+import { button, byId, element, fillFacts } from "./elements.js";
+import { deleteEntry, readEntry, writeEntry } from "./entries.js";
+import { exactBytes, expiry, plainKey } from "./format.js";
+import { currentKey, showKey } from "./keyfield.js";
+import { indented, isJson } from "./json.js";
+import { clearNotices, refuse, tell } from "./notices.js";
+import { asText, hexDump, isJsonType } from "./value.js";
+import { editedValue, isChanged, restoreText, settleValue, showValue, startValue, typedText } from "./valuefield.js";
+
+/** @typedef {import("./entries.js").Entry} Entry */
+/** @typedef {import("./entries.js").Condition} Condition */
+
+const JSON_TYPE = "application/json";
+const PREVIEW_CHARACTERS = 400;
+
+const mediaTypeField = /** @type {HTMLInputElement} */ (byId("media-type"));
+const ttlField = /** @type {HTMLInputElement} */ (byId("ttl"));
+const conditionBox = /** @type {HTMLInputElement} */ (byId("only-if-unchanged"));
+
+/**
+ * What is known of the key that was looked at last. `version` null: it does not exist.
+ *
+ * @typedef {{key: string, version: string | null, size: number, mediaType: string, expiresAt: string | null, from: string}} Seen
+ */
+/** @type {Seen | null} */
+let seen = null;
+/** What the field of the TTL was filled with: unless it is changed, the expiry stays as it is. */
+let filledTtl = "";
+/** A text that was typed and not saved. @type {{key: string, text: string, mediaType: string} | null} */
+let mine = null;
+/** Counts what was asked for, so that an answer that comes late is not shown over a newer one. */
+let turn = 0;
+/** @type {(key: string, isStored: boolean) => void} */
+let changed = () => {};
+
+/**
+ * Let the editor work.
+ *
+ * @param {(key: string, isStored: boolean) => void} onChange called when a key was written or deleted
+ */
+export function startEditor(onChange) {
+  changed = onChange;
+  startValue(currentKey);
+  byId("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    void save();
+  });
+  byId("get").addEventListener("click", () => void openKey(currentKey()));
+  byId("delete").addEventListener("click", () => void remove());
+  byId("new").addEventListener("click", startNew);
+  byId("back-to-mine").addEventListener("click", backToMine);
+  byId("key").addEventListener("input", showSeen);
+  byId("key").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return; // in this field it would save, and so overwrite what was never looked at
+    event.preventDefault();
+    void openKey(currentKey());
+  });
+  ttlField.addEventListener("input", showTtlNote);
+  conditionBox.addEventListener("change", showConditionNote);
+  showSeen();
+}
+
+/**
+ * Read a key and show it.
+ *
+ * @param {string} key
+ */
+export async function openKey(key) {
+  clearNotices();
+  if (!isKey(key)) return;
+  keepMine();
+  turn += 1;
+  const asked = turn;
+  try {
+    const entry = await readEntry(key);
+    if (asked !== turn) return;
+    showKey(key);
+    if (entry === null) showMissing(key);
+    else showEntry(key, entry);
+  } catch (error) {
+    if (asked === turn) refuse("key-alert", error);
+  }
+}
+
+/**
+ * @param {string} key
+ * @param {Entry} entry
+ */
+function showEntry(key, { version, value, mediaType, expiresAt, from }) {
+  seen = { key, version, size: value.length, mediaType, expiresAt, from };
+  conditionBox.checked = true;
+  mediaTypeField.value = mediaType;
+  fillTtl(expiresAt);
+  showValue(value, mediaType);
+  showSeen();
+}
+
+/** @param {string} key */
+function showMissing(key) {
+  const isTyped = seen === null || isChanged();
+  seen = { key, version: null, size: 0, mediaType: "", expiresAt: null, from: "" };
+  conditionBox.checked = true;
+  if (!isTyped) showValue(null, mediaTypeField.value);
+  fillTtl(null);
+  showSeen();
+  tell(`There is no key ${plainKey(key)}. Save makes it.`);
+}
+
+function startNew() {
+  clearNotices();
+  keepMine();
+  turn += 1;
+  seen = null;
+  conditionBox.checked = false;
+  mediaTypeField.value = JSON_TYPE;
+  fillTtl(null);
+  showValue(null, JSON_TYPE);
+  showKey("");
+  showSeen();
+  byId("key").focus();
+}
+
+async function save() {
+  const key = currentKey();
+  clearNotices();
+  if (isKey(key) && isMediaType()) await write(key, conditionFor(key));
+}
+
+/**
+ * @param {string} key
+ * @param {Condition} condition
+ */
+async function write(key, condition) {
+  const value = editedValue();
+  const mediaType = mediaTypeField.value.trim();
+  const expiresAt = chosenExpiry(key);
+  const ttl = expiresAt === null ? null : Math.max(1, Math.ceil((expiresAt - Date.now()) / 1000));
+  turn += 1;
+  await whileBusy(async () => {
+    try {
+      const { version, isStored } = await writeEntry(key, { value, mediaType, ttl }, condition);
+      const moment = expiresAt === null ? null : new Date(expiresAt).toISOString();
+      if (seen?.key !== key) conditionBox.checked = true; // from now on there is something to compare with
+      seen = { key, version, size: value.length, mediaType: mediaType || "application/octet-stream", expiresAt: moment, from: "" };
+      if (mine?.key === key) forgetMine();
+      settleValue();
+      fillTtl(moment);
+      showSeen();
+      tell(`Saved ${plainKey(key)}: ${isStored ? "stored" : "accepted by the queue"} as version ${version}.`);
+      changed(key, isStored);
+    } catch (error) {
+      await refuseWrite(error, key, (version) => write(key, version === null ? { isNew: true } : { version }), "Overwrite theirs");
+    }
+  });
+}
+
+async function remove() {
+  const key = currentKey();
+  clearNotices();
+  if (isKey(key)) await removeIf(key, conditionFor(key));
+}
+
+/**
+ * @param {string} key
+ * @param {Condition} condition
+ */
+async function removeIf(key, condition) {
+  turn += 1;
+  await whileBusy(async () => {
+    try {
+      const { isStored } = await deleteEntry(key, condition.isNew ? {} : condition);
+      seen = { key, version: null, size: 0, mediaType: "", expiresAt: null, from: "" };
+      showSeen();
+      const what = isStored ? "Deleted" : "The delete was accepted by the queue:";
+      tell(`${what} ${plainKey(key)}.${typedText() === "" ? "" : " Its value is still in the editor: Save brings it back."}`);
+      changed(key, isStored);
+    } catch (error) {
+      await refuseWrite(error, key, (version) => removeIf(key, version === null ? {} : { version }), "Delete theirs");
+    }
+  });
+}
+
+// --- what others have changed ---------------------------------------------------------------------------------------
+
+/**
+ * @param {unknown} error
+ * @param {string} key
+ * @param {(version: string | null) => Promise<void>} again writes over the version that is there now
+ * @param {string} label of the button that does so
+ */
+async function refuseWrite(error, key, again, label) {
+  if (!(error instanceof Problem) || error.type !== "/problems/condition-failed") {
+    const isConditional = conditionBox.checked && error instanceof Problem && error.status === 503;
+    refuse("key-alert", error, isConditional ? "A conditional write needs the store. Without “Only if unchanged” a queue, where there is one, takes it meanwhile." : null);
+    return;
+  }
+  const theirs = await readEntry(key).catch(() => undefined);
+  const version = theirs === undefined ? error.version : (theirs?.version ?? null);
+  const buttons = [
+    theirs === undefined ? null : button("Show theirs", () => showTheirs(key, theirs)),
+    button(label, () => {
+      clearNotices();
+      void again(version);
+    }),
+  ];
+  const now = version === null ? "it does not exist any more" : `it has version ${version} now`;
+  refuse(
+    "key-alert",
+    `Somebody else has changed this key: ${now}. Nothing of yours was written.`,
+    theirs ? preview(theirs) : null,
+    element("div", { class: "row" }, ...buttons),
+  );
+}
+
+/**
+ * @param {string} key
+ * @param {Entry | null} theirs
+ */
+function showTheirs(key, theirs) {
+  clearNotices();
+  keepMine();
+  if (theirs !== null) {
+    showEntry(key, theirs);
+    tell("This is theirs. “Back to mine” brings your text back, to be saved over it.");
+    return;
+  }
+  showValue(null, mediaTypeField.value);
+  showMissing(key);
+}
+
+/** @param {Entry} entry */
+function preview({ value, mediaType }) {
+  const text = asText(value, mediaType)?.text;
+  if (text === undefined) return element("pre", { class: "wrap" }, hexDump(value.subarray(0, 64)));
+  const full = isJsonType(mediaType) && isJson(text) ? indented(text) : text;
+  return element("pre", { class: "wrap" }, full.length > PREVIEW_CHARACTERS ? `${full.slice(0, PREVIEW_CHARACTERS)}…` : full);
+}
+
+/** Keep what was typed and not saved before something else is shown in its place. */
+function keepMine() {
+  const text = typedText();
+  if (text !== null && isChanged() && text !== "" && currentKey() !== "" && seen !== null) {
+    mine = { key: seen.key, text, mediaType: mediaTypeField.value };
+    byId("back-to-mine").title = `What you have typed for ${plainKey(seen.key)}`;
+  }
+  byId("back-to-mine").hidden = mine === null;
+}
+
+function backToMine() {
+  if (mine === null) return;
+  const { key, text, mediaType } = mine;
+  clearNotices();
+  if (seen?.key !== key) {
+    seen = null;
+    conditionBox.checked = false;
+  }
+  showKey(key);
+  mediaTypeField.value = mediaType;
+  restoreText(text);
+  forgetMine();
+  showSeen();
+  tell(`This is your text for ${plainKey(key)}. It is not saved yet.`);
+}
+
+function forgetMine() {
+  mine = null;
+  byId("back-to-mine").hidden = true;
+}
+
+// --- the form -------------------------------------------------------------------------------------------------------
+
+/**
+ * @param {string} key
+ * @returns {Condition}
+ */
+function conditionFor(key) {
+  if (!conditionBox.checked || seen === null || seen.key !== key) return {};
+  return seen.version === null ? { isNew: true } : { version: seen.version };
+}
+
+/**
+ * Return when what is written will expire; null: never. What was not changed stays as it was.
+ *
+ * @param {string} key
+ */
+function chosenExpiry(key) {
+  if (seen?.key === key && seen.expiresAt !== null && ttlField.value === filledTtl) return Date.parse(seen.expiresAt);
+  return ttlField.value === "" ? null : Date.now() + Number(ttlField.value) * 1000;
+}
+
+/** @param {string | null} expiresAt */
+function fillTtl(expiresAt) {
+  filledTtl = expiresAt === null ? "" : String(Math.max(1, Math.ceil((Date.parse(expiresAt) - Date.now()) / 1000)));
+  ttlField.value = filledTtl;
+  showTtlNote();
+}
+
+function showTtlNote() {
+  const isKept = seen !== null && seen.expiresAt !== null && ttlField.value === filledTtl;
+  const isEnded = seen !== null && seen.expiresAt !== null && ttlField.value === "";
+  byId("ttl-note").textContent = isKept
+    ? "Unchanged: it goes on to expire when it would have."
+    : isEnded
+      ? "It will live for ever."
+      : "";
+}
+
+function showSeen() {
+  const isOfKey = seen !== null && seen.key === currentKey();
+  const { version = null, size = 0, mediaType = "", expiresAt = null, from = "" } = (isOfKey ? seen : null) ?? {};
+  /** @type {[string, import("./elements.js").Child][]} */
+  const facts = [
+    ["Version", version === null ? (isOfKey ? "none: there is no such key" : "–") : element("code", {}, version)],
+    ["Size", version === null ? "–" : exactBytes(size)],
+    ["Media type", version === null ? "–" : mediaType],
+    ["Expires", version === null ? "–" : expiry(expiresAt)],
+  ];
+  if (from) facts.push(["Read from", from === "cache" ? "the cache" : "the store"]);
+  fillFacts(byId("facts"), facts);
+  showConditionNote();
+  showTtlNote();
+}
+
+function showConditionNote() {
+  const isOfKey = seen !== null && seen.key === currentKey();
+  const isNew = isOfKey && seen?.version === null;
+  byId("condition-note").textContent = !conditionBox.checked
+    ? "Saves over whatever is there."
+    : !isOfKey
+      ? "Get the key first: until then there is nothing to compare with, and it saves over whatever is there."
+      : isNew
+        ? "Saves only if the key still does not exist."
+        : "Saves only if the key still has the version above.";
+}
+
+/** @param {string} key */
+function isKey(key) {
+  if (key === "") {
+    refuse("key-alert", "Give a key.");
+    byId("key").focus();
+    return false;
+  }
+  if (key.isWellFormed?.() ?? true) return true;
+  refuse("key-alert", "This is no Unicode text, and so no key: it has half of a character in it.");
+  return false;
+}
+
+function isMediaType() {
+  if (/^[\x20-\x7e]{0,255}$/.test(mediaTypeField.value)) return true;
+  refuse("key-alert", "This is no media type: type/subtype, in at most 255 ASCII characters.");
+  return false;
+}
+
+/** @param {() => Promise<void>} work during which nothing else can be written */
+async function whileBusy(work) {
+  const buttons = [...byId("editor").querySelectorAll("button")].filter((one) => !one.disabled);
+  const focused = document.activeElement;
+  buttons.forEach((one) => (one.disabled = true));
+  try {
+    await work();
+  } finally {
+    buttons.forEach((one) => (one.disabled = false));
+    if (document.activeElement === document.body && focused instanceof HTMLElement) focused.focus(); // which a disabled button loses
+  }
+}
+
