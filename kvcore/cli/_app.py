@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import sys
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
-from kvcore.cli import _batch, _config, _doctor, _health, _keys, _listing, _node, _plugins, _token
+from kvcore.cli import (
+    _batch,
+    _cache,
+    _config,
+    _dead_letters,
+    _doctor,
+    _export,
+    _health,
+    _import,
+    _keys,
+    _listing,
+    _node,
+    _plugins,
+    _purge,
+    _queue,
+    _token,
+    _top,
+)
 from kvcore.cli._output import AsJson, ExitCode, note, show
 from kvcore.errors import KvcoreError, PluginError
 
@@ -81,6 +98,7 @@ app = typer.Typer(
     kvctl put greeting hello             write a key
     kvctl get greeting                   read it
     kvctl config show                    every setting in force, and where it comes from
+    kvctl top                            watch what it does
     kvctl doctor --profile production    look at the servers behind it, and say what is wrong
     """,
     no_args_is_help=True,
@@ -95,12 +113,34 @@ app.command()(_keys.put)
 app.command()(_keys.delete)
 app.command("list")(_listing.list_keys)
 app.command()(_batch.batch)
+app.command()(_export.export)
+app.command("import")(_import.import_keys)
 app.command()(_health.health)
+app.command()(_top.top)
+app.add_typer(_cache.app)
+app.add_typer(_queue.app)
+app.add_typer(_dead_letters.app)
+app.command()(_purge.purge)
 app.command()(_plugins.plugins)
 app.command()(_doctor.doctor)
 app.add_typer(_doctor.store)
 app.add_typer(_config.app)
 app.add_typer(_token.app)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 @app.command()

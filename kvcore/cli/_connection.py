@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -21,9 +22,9 @@ from kvcore.errors import (
 )
 
 if TYPE_CHECKING:
-    from kvcore.client import Client
+    from kvcore.client import Client, Retries
 
-__all__ = ("NODE", "Ack", "IfMatch", "TokenFile", "Url", "connected", "told", "utf8")
+__all__ = ("NODE", "Ack", "IfMatch", "TokenFile", "Url", "connected", "token_of", "told", "utf8")
 
 NODE: Final = "http://127.0.0.1:8000"
 TOKEN_VARIABLE: Final = "KVCORE_TOKEN"  # noqa: S105 - the name of a variable
@@ -59,15 +60,21 @@ _WHAT_TO_DO: Final[tuple[tuple[type[KvcoreError], str], ...]] = (
 
 
 @contextmanager
-def connected(url: str, token_file: Path | None) -> Iterator[Client]:
-    """Give a client of the node.
+def connected(
+    url: str,
+    token_file: Path | None,
+    *,
+    retries: Retries | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Iterator[Client]:
+    """Give a client of the node; for `retries` and `sleep` see there.
 
     Raises:
         KvcoreError: what the client raises, with what a user of kvctl can do about it.
     """
     from kvcore.client import Client
 
-    with Client(url, token=_token(token_file)) as client:
+    with Client(url, token=token_of(token_file), retries=retries, sleep=sleep) as client:
         try:
             yield client
         except KvcoreError as error:
@@ -95,7 +102,7 @@ def utf8(text: str | None) -> str | None:
     return text
 
 
-def _token(file: Path | None) -> str | None:
+def token_of(file: Path | None) -> str | None:
     """Return the token: never from an argument, which every user of the machine can see."""
     if file is None:
         return os.environ.get(TOKEN_VARIABLE) or None

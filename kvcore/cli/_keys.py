@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kvcore.cli._connection import NODE, Ack, IfMatch, TokenFile, Url, connected, utf8
-from kvcore.cli._output import AsJson, ExitCode, Progress, note, show, value_members, write_bytes
-from kvcore.errors import SettingsError
+from kvcore.cli._consent import ask
+from kvcore.cli._output import AsJson, ExitCode, Progress, note, save, show, value_members, write_bytes
 
 if TYPE_CHECKING:
     from kvcore.client import Value, Written
@@ -67,7 +67,7 @@ def get(
         note(f"the key {key!r} does not exist")
         raise typer.Exit(ExitCode.NOT_FOUND)
     if output is not None:
-        _save(output, value.data)
+        save(output, value.data)
     elif as_json or value.is_json:
         show({"key": key, **value_members(value)}, _text(value) if value.is_json else "", as_json=as_json)
     else:
@@ -179,17 +179,10 @@ def delete(
 
 def _delete_all(prefix: str, url: str, token_file: Path | None, ack: Any, *, yes: bool, as_json: bool) -> None:
     which = f"all keys that begin with {prefix!r}" if prefix else "ALL keys"
-    if not yes:
-        if not _somebody_is_there():
-            raise typer.BadParameter("there is nobody to be asked: add --yes", param_hint="--prefix")
-        typer.confirm(f"Delete {which} at {url}?", abort=True, err=True)
+    ask(f"Delete {which} at {url}?", yes=yes, about="--prefix")
     with connected(url, token_file) as client, Progress("deleted") as progress:
         deleted = client.delete_prefix(prefix, ack=ack, progress=progress.at)
     show({"deleted": deleted}, f"deleted {deleted}", as_json=as_json)
-
-
-def _somebody_is_there() -> bool:
-    return sys.stdin.isatty()
 
 
 def _show_written(written: Written, *, as_json: bool) -> None:
@@ -229,10 +222,3 @@ def _loaded(file: str) -> bytes:
         return Path(file).read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"cannot read it: {error}", param_hint="--file") from None
-
-
-def _save(file: Path, data: bytes) -> None:
-    try:
-        file.write_bytes(data)
-    except OSError as error:
-        raise SettingsError(f"--output: cannot write {file}: {error.strerror}") from None

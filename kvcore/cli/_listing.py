@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kvcore.cli._connection import NODE, TokenFile, Url, connected, utf8
-from kvcore.cli._output import AsJsonLines, show, value_members
+from kvcore.cli._output import AsJsonLines, show, shown_key, value_members
 
 if TYPE_CHECKING:
     from kvcore.client import Listed
 
 __all__ = ("list_keys",)
-
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What ends a line somewhere, or does something to a terminal."""
 
 
 def list_keys(
@@ -45,7 +41,7 @@ def list_keys(
     with connected(url, token_file) as client:
         page_size = 1000 if limit is None else min(limit, 1000)
         for line in islice(client.keys(prefix, values=values, page_size=page_size), limit):
-            show(_members(line), _shown(line.key), as_json=as_json)
+            show(_members(line), shown_key(line.key), as_json=as_json)
 
 
 def _members(line: Listed) -> dict[str, object]:
@@ -53,9 +49,3 @@ def _members(line: Listed) -> dict[str, object]:
     if line.value is not None:
         return head | value_members(line.value)
     return head | {"version": line.version, "media_type": line.media_type, "expires_at": line.expires_at}
-
-
-def _shown(key: str) -> str:
-    import json
-
-    return json.dumps(key) if key.startswith('"') or _CONTROL.search(key) else key

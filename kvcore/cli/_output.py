@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
@@ -17,10 +19,25 @@ from kvcore.errors import SettingsError
 if TYPE_CHECKING:
     from kvcore.client import Value
 
-__all__ = ("AsJson", "AsJsonLines", "ExitCode", "Progress", "note", "show", "table", "value_members", "write_bytes")
+__all__ = (
+    "AsJson",
+    "AsJsonLines",
+    "ExitCode",
+    "Progress",
+    "note",
+    "save",
+    "show",
+    "shown_key",
+    "table",
+    "value_members",
+    "visible",
+    "write_bytes",
+)
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What does something to a terminal, but for the ends of lines, and tabs."""
+_IN_KEYS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What ends a line somewhere, or does something to a terminal."""
 
 
 class ExitCode(IntEnum):
@@ -48,8 +65,17 @@ def show(result: Any, text: str, *, as_json: bool) -> None:
 
 def note(message: str) -> None:
     """Print a message on stderr. What is in it of a node's answer does nothing to the terminal."""
-    shown = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", message)
-    typer.echo(f"kvctl: {shown}", err=True)
+    typer.echo(f"kvctl: {visible(message)}", err=True)
+
+
+def visible(text: str) -> str:
+    """Return text with what would do something to a terminal written out, but for the ends of lines, and tabs."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def shown_key(key: str) -> str:
+    """Return a key as a part of a line: as a JSON string where it would break the line, or look like one, else as it is."""
+    return json.dumps(key) if key.startswith('"') or _IN_KEYS.search(key) else key
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
@@ -63,6 +89,18 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
 def write_bytes(data: bytes) -> None:
     """Write bytes on stdout, and nothing else."""
     _print(data, nl=False)
+
+
+def save(file: Path, data: bytes) -> None:
+    """Write bytes into the file that --output names.
+
+    Raises:
+        SettingsError: it cannot be written.
+    """
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise SettingsError(f"--output: cannot write {file}: {error.strerror}") from None
 
 
 def _print(result: str | bytes, *, nl: bool = True) -> None:

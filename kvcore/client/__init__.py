@@ -14,17 +14,26 @@ Errors are those of `kvcore.errors`.
 
 from __future__ import annotations
 
+from kvcore.client._admin import Admin, AsyncAdmin
+from kvcore.client._admin_values import Backend, BrokenPlugin, Channel, DeadLetter, Plugin, Plugins, QueueStats, Setting
 from kvcore.client._batches import Delete, Get, Operation, Put, Result
-from kvcore.client._calls import Ack
+from kvcore.client._calls import Ack, Page
 from kvcore.client._clients import AsyncClient, Client
+from kvcore.client._restoring import Restore, Restored
 from kvcore.client._retrying import Retries
 from kvcore.client._values import CacheStats, Health, Limits, Listed, NodeCacheStats, Tier, Value, Written
 
 __all__ = (
     "Ack",
+    "Admin",
+    "AsyncAdmin",
     "AsyncClient",
+    "Backend",
+    "BrokenPlugin",
     "CacheStats",
+    "Channel",
     "Client",
+    "DeadLetter",
     "Delete",
     "Get",
     "Health",
@@ -32,9 +41,16 @@ __all__ = (
     "Listed",
     "NodeCacheStats",
     "Operation",
+    "Page",
+    "Plugin",
+    "Plugins",
     "Put",
+    "QueueStats",
+    "Restore",
+    "Restored",
     "Result",
     "Retries",
+    "Setting",
     "Tier",
     "Value",
     "Written",

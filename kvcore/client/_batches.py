@@ -17,7 +17,7 @@ from kvcore.client._values import Value, Written
 from kvcore.errors import KvcoreError, RequestError, UnavailableError
 from kvcore.model import JSON
 
-__all__ = ("Batches", "Delete", "Get", "Operation", "Put", "Result", "deletion")
+__all__ = ("Batches", "Delete", "Get", "Operation", "Put", "Result", "deletion", "inline_json")
 
 
 class Put(msgspec.Struct, frozen=True):
@@ -184,13 +184,23 @@ def _line(operation: Operation) -> bytes:
 
 def _value_members(put: Put) -> dict[str, object]:
     body, media_type = body_of(put.value, put.media_type)
+    inline = inline_json(put.key, body, media_type)
+    return {"value_base64": body, "media_type": media_type} if inline is None else {"value": inline}
+
+
+def inline_json(key: str, body: bytes, media_type: str) -> msgspec.Raw | None:
+    """Return JSON that may stand in a request as it is; None: it is none, or white space around it would be lost.
+
+    Raises:
+        RequestError: it is said to be JSON, and is not.
+    """
     if media_type != JSON:
-        return {"value_base64": body, "media_type": media_type}
+        return None
     try:
         msgspec.json.decode(body)  # it becomes a part of the request, and must not be able to end it
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(f"the value of {put.key!r} is not valid JSON: {error}") from None
-    return {"value": msgspec.Raw(body)}
+        raise RequestError(f"the value of {key!r} is not valid JSON: {error}") from None
+    return msgspec.Raw(body) if body.strip(b" \t\r\n") == body else None
 
 
 def _is_conditional(operation: Operation) -> bool:

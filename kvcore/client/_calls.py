@@ -27,14 +27,15 @@ Ack = Literal["accepted", "stored"]
 Bytes = bytes | bytearray | memoryview
 
 _BYTES: Final = "application/octet-stream"
+_NOT_READY: Final = "/problems/draining"
 _VISIBLE: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 class Call(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
     """A request, and what makes its result of the answer, or raises.
 
-    `repeatable`: sending it twice is the same as sending it once. `writes`: it may change something. `wait_s`: how long
-    the node is asked to wait before it answers.
+    `repeatable`: sending it twice is the same as sending it once. `once`: it is never sent again, since the node has done
+    the waiting. `writes`: it may change something. `wait_s`: how long the node may take before it answers.
     """
 
     method: str
@@ -43,12 +44,13 @@ class Call(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     body: bytes | None = None
     repeatable: bool = True
+    once: bool = False
     writes: bool = False
     wait_s: float = 0.0
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A part of a listing; `cursor` None: the last one."""
+    """A part of a listing, and the cursor of the next one; None: it was the last."""
 
     lines: list[Listed]
     cursor: str | None
@@ -189,6 +191,26 @@ class Calls:
             return understood(answer, Health)
 
         return Call(method="GET", target="/health", read=read)
+
+    def is_ready(self) -> Call[bool]:
+        """Ask whether the node wants requests, which one that does not tells by a 503."""
+
+        def read(answer: httpx.Response) -> bool:
+            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and problem_of(answer).type == _NOT_READY:
+                return False
+            refuse(answer)
+            return True
+
+        return Call(method="GET", target="/health/ready", read=read)
+
+    def metrics(self) -> Call[str]:
+        """Ask for the node in numbers."""
+
+        def read(answer: httpx.Response) -> str:
+            refuse(answer)
+            return answer.text
+
+        return Call(method="GET", target="/metrics", read=read)
 
     def cache_stats(self) -> Call[CacheStats]:
         """Ask for the cache in numbers."""

@@ -11,8 +11,9 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 import httpx
 
+from kvcore.client._admin import Admin, AsyncAdmin
 from kvcore.client._batches import Batches, Operation, Result, deletion
-from kvcore.client._calls import Ack, Call, Calls
+from kvcore.client._calls import Ack, Call, Calls, Page
 from kvcore.client._endpoint import Endpoint
 from kvcore.client._memory import Memory
 from kvcore.client._retrying import Attempt, Retries, Retrying, Steps
@@ -191,11 +192,18 @@ class Client(Configured[httpx.Client]):
         """
         cursor = None
         while True:
-            page = self._run(self._calls.page(prefix, values=values, limit=page_size, cursor=cursor))
+            page = self.page(prefix, values=values, limit=page_size, cursor=cursor)
             yield from page.lines
             cursor = page.cursor
             if cursor is None:
                 return
+
+    def page(self, prefix: str = "", *, values: bool = False, limit: int = 1000, cursor: str | None = None) -> Page:
+        """Return some of what `keys` yields, from the cursor of the page before on, and the cursor of the next page.
+
+        A page may be empty, and not be the last. A cursor stays good for ever, at every node.
+        """
+        return self._run(self._calls.page(prefix, values=values, limit=limit, cursor=cursor))
 
     def delete_prefix(
         self, prefix: str, *, ack: Ack | None = None, progress: Callable[[int], object] | None = None
@@ -210,9 +218,22 @@ class Client(Configured[httpx.Client]):
         """Return the health of the node, an unhealthy one's too."""
         return self._run(self._calls.health())
 
+    def is_ready(self) -> bool:
+        """Tell whether the node wants requests: it has started, and is not about to stop."""
+        return self._run(self._calls.is_ready())
+
+    def metrics(self) -> str:
+        """Return the node in numbers, in Prometheus' text format."""
+        return self._run(self._calls.metrics())
+
     def cache_stats(self) -> CacheStats:
         """Return the cache in numbers."""
         return self._run(self._calls.cache_stats())
+
+    @property
+    def admin(self) -> Admin:
+        """What operators do, with a token of scope admin."""
+        return Admin(self._retrying, self._drive)
 
     def close(self) -> None:
         """Close the connections, unless they are somebody else's."""
@@ -329,12 +350,18 @@ class AsyncClient(Configured[httpx.AsyncClient]):
         """Yield the keys that begin with a prefix: see `Client.keys`."""
         cursor = None
         while True:
-            page = await self._run(self._calls.page(prefix, values=values, limit=page_size, cursor=cursor))
+            page = await self.page(prefix, values=values, limit=page_size, cursor=cursor)
             for line in page.lines:
                 yield line
             cursor = page.cursor
             if cursor is None:
                 return
+
+    async def page(
+        self, prefix: str = "", *, values: bool = False, limit: int = 1000, cursor: str | None = None
+    ) -> Page:
+        """Return some of what `keys` yields: see `Client.page`."""
+        return await self._run(self._calls.page(prefix, values=values, limit=limit, cursor=cursor))
 
     async def delete_prefix(
         self, prefix: str, *, ack: Ack | None = None, progress: Callable[[int], object] | None = None
@@ -346,9 +373,22 @@ class AsyncClient(Configured[httpx.AsyncClient]):
         """Return the health of the node: see `Client.health`."""
         return await self._run(self._calls.health())
 
+    async def is_ready(self) -> bool:
+        """Tell whether the node wants requests: it has started, and is not about to stop."""
+        return await self._run(self._calls.is_ready())
+
+    async def metrics(self) -> str:
+        """Return the node in numbers, in Prometheus' text format."""
+        return await self._run(self._calls.metrics())
+
     async def cache_stats(self) -> CacheStats:
         """Return the cache in numbers."""
         return await self._run(self._calls.cache_stats())
+
+    @property
+    def admin(self) -> AsyncAdmin:
+        """What operators do, with a token of scope admin."""
+        return AsyncAdmin(self._retrying, self._drive)
 
     async def close(self) -> None:
         """Close the connections, unless they are somebody else's."""

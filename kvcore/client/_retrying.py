@@ -82,6 +82,7 @@ class Attempts:
         pause_s = self._pause_s(error.retry_after_s)
         if (
             self._failed >= self._retries.tries
+            or self._call.once
             or (self._unknown and not self._call.repeatable)
             or isinstance(error, VersionNotReachedError)  # the node has done the waiting
             or self._clock() + pause_s >= self._until_s

@@ -18,8 +18,10 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 def test_every_method_is_on_the_page() -> None:
     """What the clients can do is documented, and there are programs to be tried out."""
-    methods = [name for name in vars(client.Client) if not name.startswith("_") and name != "close"]
+    methods = [name for kind in (client.Client, client.Admin) for name in vars(kind) if not name.startswith("_")]
+    methods = [name for name in methods if name not in ("admin", "close")]
     assert [name for name in [*methods, "session"] if f"`{name}(" not in PAGE] == []
+    assert "`admin`" in PAGE
     assert len(PROGRAMS) >= 5
 
 

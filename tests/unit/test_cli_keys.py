@@ -7,22 +7,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from kvcore.cli import _keys
-from kvcore.cli._app import app
+from kvcore.cli import _consent
+from tests.unit.answering import VERSION, Answer, FakeNode, json_answer, kvctl, problem_document
 
-VERSION = "0198f3a7c2d10000a1b2c3d4"
-STORED = b'{"data":{"key":"k","version":"%s"},"detail":"stored"}' % VERSION.encode()
 HEALTH: dict[str, Any] = {
     "status": "healthy",
     "components": {"store": {"status": "up", "backend": "sqlite", "breaker": "closed", "ping_ms": 0.1}},
@@ -33,89 +25,7 @@ HEALTH: dict[str, Any] = {
 }
 
 
-Answer = tuple[int, str, bytes]
 TOKEN = "a-very-secret-token"  # noqa: S105 - made up
-
-
-def problem_document(status: int, problem: str, **members: str) -> dict[str, Any]:
-    """Return a problem document."""
-    return {"type": f"/problems/{problem}", "title": problem, "status": status, **members}
-
-
-def json_answer(document: object) -> Answer:
-    """Return an answer in JSON."""
-    return 200, "application/json", json.dumps(document).encode()
-
-
-class FakeNode(ThreadingHTTPServer):
-    """Answers with `answers` one after the other, the last one for ever, and keeps the last request."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: deque[Answer] = deque([(200, "application/json", STORED)])
-        self.requests = 0
-        self.method = ""
-        self.path = ""
-        self.query: dict[str, list[str]] = {}
-        self.sent_headers: dict[str, str] = {}
-        self.body = b""
-
-    def says(self, *answers: Answer) -> None:
-        """Answer with these from now on."""
-        self.answers = deque(answers)
-
-    def fail(self, status: int, problem: str, **members: str) -> None:
-        """Answer with a problem document from now on."""
-        self.says(
-            (status, "application/problem+json", json.dumps(problem_document(status, problem, **members)).encode())
-        )
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Hands the request over to the `FakeNode`."""
-
-    def handle_one_request(self) -> None:
-        """Keep the request, and answer as the node says."""
-        node = self.server
-        assert isinstance(node, FakeNode)
-        self.raw_requestline = self.rfile.readline()
-        if not self.raw_requestline or not self.parse_request():
-            self.close_connection = True
-            return
-        split = urlsplit(self.path)
-        node.method, node.path, node.query = self.command, split.path, parse_qs(split.query, keep_blank_values=True)
-        node.sent_headers = {name.lower(): value for name, value in self.headers.items()}
-        length = int(self.headers.get("content-length", 0))
-        node.body = self.rfile.read(length) if length else b""
-        node.requests += 1
-        status, media_type, body = node.answers[0] if len(node.answers) == 1 else node.answers.popleft()
-        self.send_response(status)
-        self.send_header("Content-Type", media_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", f'"{VERSION}"')
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that the library calls it by
-        """Say nothing."""
-
-
-@pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
-    """Give a server that kvctl takes for its node."""
-    monkeypatch.delenv("KVCORE_TOKEN", raising=False)
-    with FakeNode() as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        monkeypatch.setenv("KVCORE_URL", f"http://127.0.0.1:{server.server_port}")
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def kvctl(*arguments: str, stdin: bytes | None = None) -> Result:
-    """Run kvctl in this process."""
-    return CliRunner().invoke(app, arguments, input=stdin)
 
 
 def value_of(value: bytes) -> Answer:
@@ -290,7 +200,7 @@ def test_a_prefix_is_deleted_when_that_is_confirmed(node: FakeNode, monkeypatch:
     assert kvctl("delete", "--prefix", "a/", "--yes").stdout == "deleted 3\n"
     assert (node.method, node.path, node.query["cursor"]) == ("DELETE", "/keys", ["c"])
     assert json.loads(kvctl("delete", "--prefix", "", "--yes", "--json").stdout) == {"deleted": 1}
-    monkeypatch.setattr(_keys, "_somebody_is_there", lambda: True)
+    monkeypatch.setattr(_consent, "_somebody_is_there", lambda: True)
     asked = node.requests
     result = kvctl("delete", "--prefix", "a/", stdin=b"n\n")
     assert (result.exit_code, node.requests) == (1, asked)

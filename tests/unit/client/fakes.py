@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from kvcore.client import AsyncClient
+from kvcore.client import AsyncAdmin, AsyncClient
 
 VERSION = "0198f3a7c2d10000a1b2c3d4"
 
@@ -94,11 +94,17 @@ class FakeClock:
 
 
 class Blocking:
-    """An `AsyncClient` with the methods of a `Client`."""
+    """An `AsyncClient` with the methods of a `Client`, or what is its `admin`."""
 
-    def __init__(self, client: AsyncClient, runner: asyncio.Runner) -> None:
+    def __init__(self, client: AsyncClient | AsyncAdmin, runner: asyncio.Runner) -> None:
         self._client = client
         self._runner = runner
+
+    @property
+    def admin(self) -> Blocking:
+        """What operators do."""
+        assert isinstance(self._client, AsyncClient)
+        return Blocking(self._client.admin, self._runner)
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:

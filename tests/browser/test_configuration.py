@@ -1,0 +1,44 @@
+"""The configuration in the console: what is in force, where it came from, and nothing secret."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from tests.browser.console import Opened
+from tests.browser.stage import PASSWORD, PickyNode
+
+
+def test_a_setting_is_shown_with_its_value_and_its_source(opened: Opened, node: PickyNode) -> None:
+    """Each layer that a setting can come from is named: profile, flag and default."""
+    console = opened(node.url, "Configuration")
+    table = console.page.get_by_role("table", name="Configuration", exact=True)
+    for setting, value, source in (
+        ("cache.backend", "memory", "profile memory"),
+        ("store.backend", "picky", "flag"),
+        ("http.keep_alive_s", "75", "default"),
+    ):
+        row = table.get_by_role("row").filter(has=console.page.get_by_text(setting, exact=True))
+        expect(row).to_contain_text(value)
+        expect(row).to_contain_text(source)
+
+
+def test_settings_are_found_by_a_part_of_their_name(opened: Opened, node: PickyNode) -> None:
+    """The filter leaves the lines that match, and all when it is empty again."""
+    console = opened(node.url, "Configuration")
+    table = console.page.get_by_role("table", name="Configuration", exact=True)
+    field = console.page.get_by_label("Filter", exact=True)
+    port, keep_alive = (table.get_by_text(setting, exact=True) for setting in ("http.port", "http.keep_alive_s"))
+    expect(port).to_be_visible()
+    field.fill("keep_alive")
+    expect(keep_alive).to_be_visible()
+    expect(port).to_be_hidden()
+    field.fill("")
+    expect(port).to_be_visible()
+
+
+def test_a_secret_is_hidden(opened: Opened, node: PickyNode) -> None:
+    """That it is set is seen, and what it is nowhere on the page."""
+    console = opened(node.url, "Configuration")
+    row = console.page.get_by_role("row").filter(has_text="store.picky.password")
+    expect(row.first).to_contain_text("******")
+    assert PASSWORD not in console.page.content()
