@@ -49,7 +49,7 @@ def list_letters(
         letters = client.admin.dead_letters(limit)
     rows = [("ID", "KEY", "OP", "BYTES", "VERSION", "REASON")]
     rows += [
-        (one.id, shown_key(one.key), one.op, f"{one.size_bytes:,}", one.version, visible(" ".join(one.reason.split())))
+        (one.id, shown_key(one.key), one.op, f"{one.size_bytes:,}", one.version, " ".join(one.reason.split()))
         for one in letters
     ]
     show([_members(one) for one in letters], table(rows) if letters else "no dead letters", as_json=as_json)
@@ -114,6 +114,7 @@ def replay(
             count += client.admin.replay(some)
             progress.at(count)
     show({"replayed": count}, f"replayed {count}", as_json=as_json)
+    _tell_missing(ids, count)
 
 
 @app.command()
@@ -142,6 +143,14 @@ def discard(
             count += client.admin.discard(some)
             progress.at(count)
     show({"discarded": count}, f"discarded {count}", as_json=as_json)
+    _tell_missing(ids, count)
+
+
+def _tell_missing(ids: list[str] | None, count: int) -> None:
+    """Say so, and end as for a key that does not exist, where some of the letters that were named were not there."""
+    if ids and (missing := len(set(ids)) - count) > 0:
+        note(f"{missing} of those named were not there: they were replayed or discarded before, or never there")
+        raise typer.Exit(ExitCode.NOT_FOUND)
 
 
 def _refuse_unclear(ids: list[str] | None, *, every: bool) -> None:
@@ -180,7 +189,7 @@ def _text(letter: DeadLetter) -> str:
         "key": shown_key(letter.key),
         "op": letter.op,
         "version": letter.version,
-        "reason": visible(letter.reason),
+        "reason": " ".join(letter.reason.split()),
         "condition": letter.condition or "none",
         "expires": letter.expires_at.isoformat() if letter.expires_at else "never",
     }

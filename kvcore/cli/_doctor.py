@@ -13,7 +13,7 @@ from kvcore.cli._settings import ConfigFile, Overrides, Profile, read
 
 if TYPE_CHECKING:
     from kvcore.backends import Finding
-    from kvcore.cli._running import Looked
+    from kvcore.cli._running.judging import Looked
     from kvcore.doctor import Examined
 
 __all__ = ("doctor", "store")
@@ -75,8 +75,8 @@ def _examined(profile: str | None, config: Path | None, overrides: list[str] | N
 def _looked(urls: list[str], token_file: Path | None) -> list[Looked]:
     import asyncio
 
-    from kvcore.cli._looking import look_at_all
-    from kvcore.cli._running import judged
+    from kvcore.cli._running.judging import judged
+    from kvcore.cli._running.looking import look_at_all
 
     note("looking at running nodes and workers")
     return judged(asyncio.run(look_at_all(urls, token_of(token_file))))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvcore.cli._connection import NODE, TokenFile, Url, connected, utf8
-from kvcore.cli._output import AsJson, note, show
+from kvcore.cli._output import AsJson, note, show, to_stdout
 
 if TYPE_CHECKING:
     from kvcore.transfer import ExportSummary
@@ -61,6 +61,7 @@ def export(
         with ExitStack() as stack:
             client = stack.enter_context(connected(url, token_file, retries=PATIENT, sleep=patience.sleep))
             if output is None:
+                stack.enter_context(to_stdout())
                 target = StreamOutput(sys.stdout.buffer, prefix)
             else:
                 target = stack.enter_context(FileOutput(output, prefix, resume=resume))

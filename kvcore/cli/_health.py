@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from kvcore.cli._connection import NODE, TokenFile, Url, connected
-from kvcore.cli._output import AsJson, ExitCode, show, table
+from kvcore.cli._output import AsJson, ExitCode, in_line, show, table
 
 __all__ = ("health",)
 
@@ -24,6 +24,6 @@ def health(url: Url = NODE, token_file: TokenFile = None, as_json: AsJson = Fals
         for kind, tier in found.components.items()
     ]
     head = f"{found.status}: node {found.node}, profile {found.profile}, kvcore {found.version}"
-    show(found, f"{head}\n{table(rows)}", as_json=as_json)
+    show(found, f"{in_line(head)}\n{table(rows)}", as_json=as_json)
     if found.status == "unhealthy":
         raise typer.Exit(ExitCode.FAILED)

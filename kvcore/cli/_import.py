@@ -40,7 +40,8 @@ def import_keys(
         typer.Option(
             metavar="FILE",
             show_default=False,
-            help="Where lines go that cannot be imported. Default: the name of FILE and .failed.jsonl.",
+            help="Where lines go that cannot be imported. Default: FILE.failed.jsonl; of a dry run FILE.dry-run.failed.jsonl,"
+            " which each one writes anew.",
         ),
     ] = None,
     resume: Annotated[
@@ -70,6 +71,9 @@ def import_keys(
         raise typer.BadParameter("stdin cannot be read again", param_hint="--resume")
     options = ImportOptions(prefix=prefix, keep_versions=keep_versions, media_type=media_type, dry_run=dry_run)
     beside = Path("stdin" if file == "-" else file)
+    if failed is None and dry_run:  # a name of its own: no import shall wait until somebody has put it away
+        failed = beside.with_name(beside.name + ".dry-run.failed.jsonl")
+        failed.unlink(missing_ok=True)
     failed = failed or beside.with_name(beside.name + ".failed.jsonl")
     progress = None if file == "-" or dry_run else beside.with_name(beside.name + ".progress")
     patience = Patience()

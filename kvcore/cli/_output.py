@@ -6,7 +6,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
@@ -24,18 +25,21 @@ __all__ = (
     "AsJsonLines",
     "ExitCode",
     "Progress",
+    "in_line",
     "note",
     "save",
     "show",
     "shown_key",
     "table",
+    "to_stdout",
     "value_members",
     "visible",
     "write_bytes",
 )
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""What does something to a terminal, but for the ends of lines, and tabs."""
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What does something to a terminal, or turns text around, but for the ends of lines, and tabs."""
+_LINE_END: Final = re.compile(r"[\t\n]")
 _IN_KEYS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What ends a line somewhere, or does something to a terminal."""
 
@@ -70,7 +74,12 @@ def note(message: str) -> None:
 
 def visible(text: str) -> str:
     """Return text with what would do something to a terminal written out, but for the ends of lines, and tabs."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return _CONTROL.sub(_written_out, text)
+
+
+def in_line(text: str) -> str:
+    """Return text as a part of a line, with ends of lines, tabs, and what would do something to a terminal written out."""
+    return _LINE_END.sub(_written_out, visible(text))
 
 
 def shown_key(key: str) -> str:
@@ -79,11 +88,17 @@ def shown_key(key: str) -> str:
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Return rows as lines whose columns stand under each other."""
+    """Return rows as lines whose columns stand under each other. What is in a cell stays there, and does nothing to the terminal."""
+    rows = [tuple(map(in_line, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def _written_out(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def write_bytes(data: bytes) -> None:
@@ -104,8 +119,19 @@ def save(file: Path, data: bytes) -> None:
 
 
 def _print(result: str | bytes, *, nl: bool = True) -> None:
-    try:
+    with to_stdout():
         typer.echo(result, nl=nl)
+
+
+@contextmanager
+def to_stdout() -> Iterator[None]:
+    """Say it in one line when stdout cannot be written.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    try:
+        yield
     except BrokenPipeError:
         raise  # whoever reads has seen enough: typer ends the command without a word
     except OSError as error:

@@ -11,7 +11,7 @@ from kvcore.cli._connection import NODE, TokenFile, token_of
 from kvcore.cli._output import AsJson, ExitCode, note, show
 
 if TYPE_CHECKING:
-    from kvcore.cli._figures import Figures
+    from kvcore.cli._running.figures import Figures
 
 __all__ = ("top",)
 
@@ -47,7 +47,7 @@ def top(
 
     from rich.console import Console
 
-    from kvcore.cli._watching import live, one_interval
+    from kvcore.cli._running.watching import live, one_interval
 
     console, token = Console(), token_of(token_file)
     if once or as_json or not console.is_terminal or console.is_dumb_terminal:
@@ -57,7 +57,7 @@ def top(
 
 
 def _print(figures: Sequence[Figures], *, as_json: bool) -> None:
-    from kvcore.cli._screen import plain
+    from kvcore.cli._running.screen import plain
 
     show(figures, plain(figures), as_json=as_json)
     for one in figures:

@@ -91,7 +91,7 @@ class Attempts:
         return pause_s
 
     def _pause_s(self, asked_s: float) -> float:
-        backoff_s = self._retries.first_pause_s * 2.0 ** (self._failed - 1)
+        backoff_s = self._retries.first_pause_s * 2.0 ** min(self._failed - 1, 60)  # no float has room for many more
         jittered_s = backoff_s * random.uniform(0.5, 1)  # noqa: S311 - spreads load, guards nothing
         return min(asked_s + jittered_s, self._retries.longest_pause_s)
 

@@ -19,8 +19,10 @@ _GZIP_WBITS: Final = 31
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _READ_BYTES: Final = 256 * 1024
-_COMPRESSED_BYTES: Final = 8 * 1024
-"""Read at once of what is compressed: what becomes of it is larger, by how much nobody knows."""
+_GZIP_BYTES: Final = 4 * 1024
+_ZSTD_BYTES: Final = 128
+"""Read at once of what is compressed, so that 4 MiB at most become of it. Deflate makes up to 1,032 bytes of one
+(https://www.zlib.net/zlib_tech.html), zstd a block of 128 KiB of four (RFC 8878, section 3.1.1.2)."""
 
 
 class DamagedError(Exception):
@@ -84,19 +86,19 @@ def decompressed(file: IO[bytes]) -> Iterator[bytes]:
     # One byte at least, whatever the pipe: more come when they are there.
     head = file.read(len(_ZSTD))
     if head.startswith(_GZIP):
-        yield from _parts(file, head, lambda: zlib.decompressobj(wbits=_GZIP_WBITS))
+        yield from _parts(file, head, lambda: zlib.decompressobj(wbits=_GZIP_WBITS), _GZIP_BYTES)
     elif head == _ZSTD:
-        yield from _parts(file, head, lambda: zstandard.ZstdDecompressor().decompressobj())
+        yield from _parts(file, head, lambda: zstandard.ZstdDecompressor().decompressobj(), _ZSTD_BYTES)
     else:
         while head:
             yield head
             head = _some(file, _READ_BYTES)
 
 
-def _parts(file: IO[bytes], data: bytes, begin: Callable[[], Decompressor]) -> Iterator[bytes]:
+def _parts(file: IO[bytes], data: bytes, begin: Callable[[], Decompressor], most: int) -> Iterator[bytes]:
     part: Decompressor | None = None
     try:
-        while data or (data := _some(file, _COMPRESSED_BYTES)):
+        while data or (data := _some(file, most)):
             part = part or begin()
             if text := part.decompress(data):
                 yield text
@@ -112,4 +114,7 @@ def _parts(file: IO[bytes], data: bytes, begin: Callable[[], Decompressor]) -> I
 def _some(file: IO[bytes], most: int) -> bytes:
     """Read what is there, instead of waiting until there is as much as asked for."""
     read: Callable[[int], bytes] = getattr(file, "read1", file.read)
-    return read(most)
+    try:
+        return read(most)
+    except OSError as error:
+        raise DamagedError(f"it cannot be read: {error.strerror}") from None

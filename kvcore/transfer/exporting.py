@@ -66,8 +66,8 @@ class Output(Protocol):
     def write(self, line: bytes) -> None:
         """Write a line."""
 
-    def reached(self, place: Place, summary: ExportSummary) -> None:
-        """Take note that all lines before this place in the listing are written."""
+    def reached(self, place: Place | None, summary: ExportSummary) -> None:
+        """Take note that all lines before this place in the listing are written; None: it has no more."""
 
 
 class StreamOutput:
@@ -76,13 +76,19 @@ class StreamOutput:
     def __init__(self, stream: IO[bytes], prefix: str) -> None:
         self.start = Checkpoint(prefix=prefix)
         self._stream = stream
+        self._lines: list[bytes] = []
 
     def write(self, line: bytes) -> None:
-        """Write a line."""
-        self._stream.write(line)
+        """Keep a line until its page is whole."""
+        self._lines.append(line)
 
-    def reached(self, place: Place, summary: ExportSummary) -> None:
+    def reached(self, place: Place | None, summary: ExportSummary) -> None:
         """Let whoever reads have the lines."""
+        left = memoryview(b"".join(self._lines))
+        self._lines.clear()
+        while left:
+            # With PYTHONUNBUFFERED stdout is a bare file, which may take less than it is given, and only says so.
+            left = left[self._stream.write(left) :]
         self._stream.flush()
 
 
@@ -104,6 +110,8 @@ class FileOutput:
         self._part: Part | None = None
         self._in_part = 0
         with writable(self.part_path):
+            if not self.start.file_bytes:
+                self.state_path.unlink(missing_ok=True)  # of an earlier export: it says nothing of the one that begins
             self._file: IO[bytes] = self.part_path.open("r+b" if self.start.file_bytes else "wb")
             self._file.truncate(self.start.file_bytes)
             self._file.seek(self.start.file_bytes)
@@ -115,9 +123,9 @@ class FileOutput:
         with writable(self.part_path):
             self._file.write(self._part.compress(line))
 
-    def reached(self, place: Place, summary: ExportSummary) -> None:
+    def reached(self, place: Place | None, summary: ExportSummary) -> None:
         """End the part when it is large enough, so that an export can go on from here."""
-        if self._in_part >= _PART_BYTES:
+        if place is not None and self._in_part >= _PART_BYTES:
             self._end_part()
             state = Checkpoint(
                 prefix=self.start.prefix,
@@ -138,6 +146,8 @@ class FileOutput:
         """Give the file its name if all went well; else leave what is there."""
         with self._file:
             if kind is None:
+                if self._file.tell() == 0:  # a file of 0 bytes is none of gzip or zstd; an empty part is
+                    self._part = self._part or self._begin()
                 self._end_part()
         if kind is None:
             with writable(self.path):
@@ -181,8 +191,7 @@ def export(
             output.write(line_of(key, value))
             summary.keys += 1
             summary.bytes += len(key.encode()) + len(value.data)
-        if following is not None:
-            output.reached(following, summary)
+        output.reached(following, summary)
         summary.seconds = time.monotonic() - began_s
         summary.keys_per_s = (summary.keys - start.keys) / summary.seconds
         report(summary)

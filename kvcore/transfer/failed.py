@@ -61,6 +61,11 @@ class FailedFile:
             raise SettingsError(
                 f"{path} holds what failed in an earlier import: import it, move it away or delete it, or give --failed"
             )
+        if kept_bytes and (not path.exists() or path.stat().st_size < kept_bytes):
+            raise SettingsError(
+                f"{path} is missing, or shorter than it was when the import was interrupted: bring back what failed until"
+                " then, give the same --failed, or begin anew without --resume"
+            )
         if kept_bytes is not None and path.exists():
             with writable(path):
                 os.truncate(path, kept_bytes)

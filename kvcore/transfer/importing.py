@@ -194,8 +194,8 @@ class Importer:
         report(self.summary)
 
     def _count(self, planned: Planned, answer: Answer | str) -> None:
+        """Count what became of a record. That it was read comes last: one that an interruption catches here is done again."""
         summary, item = self.summary, planned.item
-        summary.read += 1
         if answer == "written" and item is not None:
             summary.written += 1
             summary.bytes += len(item.key.encode()) + len(item.value)
@@ -206,8 +206,9 @@ class Importer:
         elif answer == "newer":
             summary.skipped.newer += 1
         else:
-            summary.failed += 1
             self.failed.add(planned.record, planned.kind, str(answer))
+            summary.failed += 1
+        summary.read += 1
 
     def _save(self) -> None:
         """Note how far it is: what failed is on the disk before that is said."""

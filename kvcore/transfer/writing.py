@@ -75,7 +75,8 @@ def _put(client: Client, items: Sequence[Item], now_s: float) -> list[Answer]:
         for item in items
     ]
     answers: list[Answer] = []
-    for result in client.batch(operations):
+    # What is only accepted could still be refused by the store, and nobody would know of which line.
+    for result in client.batch(operations, ack="stored"):
         if isinstance(result, UnavailableError):
             raise result
         answers.append(result if isinstance(result, KvcoreError) else "written")

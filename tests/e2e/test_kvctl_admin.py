@@ -15,8 +15,8 @@ from kvcore.cli._app import app
 from kvcore.client import Client, Delete
 from kvcore.testing.nodes import NodeProcess, running_node
 from kvcore.tokens import digest_of, new_token
-from tests.browser.stage import PickyNode, picky_node
 from tests.e2e.terminal import Terminal
+from tests.picky.node import PickyNode, picky_node
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +148,11 @@ def test_a_dead_letter_that_is_not_there_is_exit_code_3(letters: PickyNode) -> N
 
 
 def test_dead_letters_are_replayed_and_discarded_by_id(letters: PickyNode) -> None:
-    """What is replayed is stored; what is discarded is gone; what is not there is passed over."""
+    """What is replayed is stored; what is discarded is gone; of what is not there the exit code tells."""
     first, second, third = (one["id"] for one in as_json("dead-letters", "list", "--url", letters.url))
-    assert as_json("dead-letters", "replay", first, third, "nothing", "--url", letters.url) == {"replayed": 2}
+    done = kvctl("dead-letters", "replay", first, third, "nothing", "--url", letters.url)
+    assert (done.exit_code, done.stdout) == (3, "replayed 2\n")
+    assert "1 of those named were not there" in done.stderr
     with Client(letters.url) as client:
         value = client.get("c", from_store=True)
         assert value is not None

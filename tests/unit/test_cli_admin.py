@@ -62,12 +62,57 @@ def test_all_dead_letters_are_decided_about_lot_by_lot(node: FakeNode) -> None:
     assert node.method == "GET"
 
 
+@pytest.mark.parametrize(
+    ("command", "done"), [(["replay"], "replayed"), (["discard", "--yes"], "discarded")], ids=["replay", "discard"]
+)
+def test_letters_that_are_not_there_are_told(node: FakeNode, command: list[str], done: str) -> None:
+    """A wrong id does not look like success; one that is named twice is one."""
+    node.says(json_answer({"data": {done: 1}}), json_answer({"data": {done: 1}}))
+    assert kvctl("dead-letters", *command, "1", "1").exit_code == 0
+    result = kvctl("dead-letters", *command, "1", "2")
+    assert (result.exit_code, result.stdout) == (3, f"{done} 1\n")
+    assert "1 of those named were not there" in result.stderr
+
+
 def test_a_reason_does_nothing_to_the_terminal(node: FakeNode) -> None:
     """It is a server's, and may hold anything."""
     node.says(json_answer({"data": [letter(1)]}))
     assert "no \\x1b[2J" in kvctl("dead-letters", "list").stdout
     node.says(json_answer({"data": letter(1)}))
     assert "no \\x1b[2J" in kvctl("dead-letters", "show", "1").stdout
+
+
+HOSTILE = "v\x1b]0;title\x07\x9b31m\u202e\r\nforged line\tx"
+"""Sets the title of a terminal, colours it, turns text around, and looks like a line of its own."""
+FOREIGN_LETTER = letter(1) | dict.fromkeys(("id", "key", "version", "reason", "media_type", "condition"), HOSTILE)
+FOREIGN_TIER = {"status": HOSTILE, "backend": HOSTILE, "ping_ms": 1, "detail": HOSTILE}
+
+
+@pytest.mark.parametrize(
+    ("command", "lines", "answers"),
+    [
+        ("dead-letters list", 2, [{"data": [FOREIGN_LETTER]}]),
+        ("dead-letters show 1", 6, [{"data": FOREIGN_LETTER}]),
+        ("queue stats", 4, [{"data": QUEUE | {"channels": {HOSTILE: {}}}}, {"data": {"lag_s": 1}}]),
+        (
+            "health",
+            2,
+            [
+                {"status": "healthy", "components": {HOSTILE: FOREIGN_TIER}}
+                | dict.fromkeys(("version", "node", "profile"), HOSTILE)
+            ],
+        ),
+    ],
+)
+def test_nothing_that_a_node_says_does_anything_to_the_terminal(
+    node: FakeNode, command: str, lines: int, answers: list[object]
+) -> None:
+    """Whatever member it is in: it is written out, and stays in its line."""
+    node.says(*map(json_answer, answers))
+    shown = kvctl(*command.split()).stdout
+    assert "v\\x1b]0;title\\x07\\x9b31m\\u202e" in shown
+    assert len(shown.splitlines()) == lines
+    assert shown.replace("\n", "").isprintable()
 
 
 def test_a_dead_delete_has_no_value_to_write(node: FakeNode, tmp_path: object) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
 from kvcore.backends import Finding
-from kvcore.cli._looking import Look
-from kvcore.cli._running import judged
-from kvcore.cli._samples import Samples
+from kvcore.cli._running.judging import judged
+from kvcore.cli._running.looking import Look, look_at_all
+from kvcore.cli._running.samples import Samples
 from kvcore.client import Backend, Channel, Health, Limits, Plugin, Plugins, QueueStats, Setting, Tier
 from kvcore.errors import KvcoreError, RequestError, UnauthenticatedError, UnavailableError, UnsupportedError
+from tests.unit.answering import FakeNode, Handler
 
 A, B, C = "http://a:8000", "http://b:8000", "http://c:8001"
 REFUSED = UnauthenticatedError("give a token")
@@ -260,3 +262,17 @@ def test_clocks_are_compared_as_exactly_as_dates_tell() -> None:
     assert found(look(A, ahead_ms=1900), look(B, ahead_ms=-1900)) == []
     assert only(look(A, ahead_ms=2500), look(B)).about == "clock"
     assert only(look(A, ahead_ms=61_000), look(B)).level == "error"
+
+
+def test_a_node_without_a_cache_is_looked_at_all_the_same() -> None:
+    """What answers may be of another version, or no node at all."""
+    bare = Health(status="healthy", components={}, version="1.0", node="a1", profile="production")
+    assert found(look(A, health=bare), look(B)) == []
+
+
+@pytest.mark.parametrize("date", ["yesterday", "Mon, 31 Feb 99999 99:99:99 GMT"])
+def test_a_date_that_is_none_ends_nothing(node: FakeNode, monkeypatch: pytest.MonkeyPatch, date: str) -> None:
+    """Then nothing is said of the clock."""
+    monkeypatch.setattr(Handler, "date_time_string", lambda *_: date)
+    (seen,) = anyio.run(look_at_all, [f"http://127.0.0.1:{node.server_port}"], None)
+    assert seen.ahead_ms is None

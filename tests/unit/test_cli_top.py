@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kvcore.cli._figures import Figures, figures_of
-from kvcore.cli._observing import Observation
-from kvcore.cli._samples import Samples
-from kvcore.cli._screen import Screen, plain
+from kvcore.cli._running.figures import Figures, figures_of
+from kvcore.cli._running.observing import Observation
+from kvcore.cli._running.samples import Samples
+from kvcore.cli._running.screen import Screen, plain
 from kvcore.client import Health, Limits, Tier
 from kvcore.errors import ForbiddenError, KvcoreError, UnauthenticatedError, UnavailableError
 
@@ -45,9 +45,10 @@ def buckets(operation: str, counts: dict[str, int]) -> list[str]:
 
 
 def test_what_is_not_shown_or_not_a_number_is_not_known() -> None:
-    """NaN stands for a number that nobody knows, such as the dead letters of a queue that cannot be asked."""
-    samples = Samples("dead NaN\nshown 3\n")
-    assert (samples.total("missing"), samples.largest("dead"), samples.total("shown")) == (None, None, 3)
+    """NaN stands for a number that nobody knows, such as the dead letters of a queue that cannot be asked; nothing is infinite."""
+    samples = Samples("dead NaN\nendless +Inf\nshown 3\n")
+    assert (samples.total("missing"), samples.largest("dead"), samples.total("endless")) == (None, None, None)
+    assert samples.total("shown") == 3
 
 
 def test_a_node_of_several_processes_is_one() -> None:
@@ -131,6 +132,13 @@ def test_the_queue_is_counted_once_however_many_look_at_it() -> None:
     assert (figures.queue_depth, figures.dead_letters, figures.breakers_open) == (8, 4, ["store"])
 
 
+def test_metrics_without_the_labels_that_they_should_have_end_nothing() -> None:
+    """What answers may be of another version, or no node at all."""
+    lines = ("kvcore_breaker_open 1", "kvcore_queue_messages 3", "kvcore_cache_reads_total 2", f"{REQUESTS}_count 1")
+    figures = figures_of(URL, seen(0.0, *lines), seen(1.0, *lines))
+    assert (figures.queue_depth, figures.hit_ratio, figures.requests_per_s) == (None, None, 0.0)
+
+
 def test_one_look_is_not_enough_for_rates() -> None:
     """What was not measured is not known, and not 0."""
     figures = figures_of(URL, None, seen(1.0, *buckets("getValue", {"+Inf": 3}), "process_cpu_seconds_total 2"))
@@ -209,6 +217,16 @@ def test_what_a_node_says_does_nothing_to_the_terminal() -> None:
     """Its words are not trusted: an escape sequence in them is written out."""
     assert "\x1b[2J" not in drawn(100, GONE)
     assert "\\x1b[2J" in drawn(100, GONE)
+
+
+@pytest.mark.parametrize("width", [160, 25])
+def test_no_status_and_no_label_does_anything_to_the_terminal(width: int) -> None:
+    """They are the node's words too, in tables and in lists."""
+    status: Any = "up\x1b[2J"
+    hostile = Figures(url=URL, status=status, breakers_open=["x\x1b]0;title\x07"])
+    text = drawn(width, hostile) + plain([hostile])
+    assert "\\x1b[2J" in text
+    assert text.replace("\n", "").isprintable()
 
 
 def test_colours_are_left_out_where_nobody_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,17 @@ def test_what_fails_is_told_with_the_file_that_has_it(node: MemoryNode, tmp_path
     assert json.loads((tmp_path / "other").read_bytes())["line"] == "no"
 
 
+def test_a_dry_run_stands_in_no_imports_way(node: MemoryNode, tmp_path: Path) -> None:
+    """What would fail is kept under a name of its own, anew each time; the import that follows keeps what does fail."""
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'{"key":"a","value":1}\nno\n')
+    for _ in range(2):
+        assert kvctl("import", str(path), "--dry-run").exit_code == 1
+    kept = [len(one.read_bytes().splitlines()) for one in tmp_path.glob("*.failed.jsonl")]
+    assert (kept, node.held) == ([1], {})
+    assert kvctl("import", str(path)).stdout.startswith("read 2: wrote 1 ")
+
+
 def test_a_server_that_is_no_node_fails_no_lines(
     node: MemoryNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

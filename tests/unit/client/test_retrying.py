@@ -245,6 +245,14 @@ def test_pauses_grow_and_are_jittered(node: FakeNode, connect: Connect, clock: F
     assert any(slept not in (*full, 1.5) for slept in clock.slept_s)
 
 
+def test_tries_may_be_more_than_pauses_can_be_doubled(node: FakeNode, connect: Connect) -> None:
+    """Whoever waits for a node as long as it takes asks a thousand times and more."""
+    node.says(REFUSED)
+    with pytest.raises(UnavailableError):
+        connect(retries=Retries(tries=1100, deadline_s=1e6)).get("k")
+    assert len(node.requests) == 1100
+
+
 def test_retry_after_is_waited_for(node: FakeNode, connect: Connect, clock: FakeClock) -> None:
     """The node is asked again no earlier than it says, and not much later."""
     node.says(

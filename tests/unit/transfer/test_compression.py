@@ -85,3 +85,24 @@ def test_what_blows_up_is_read_in_small_pieces() -> None:
     """A thousandth of its size on disk: no piece is anywhere near the whole."""
     bomb = zlib.compress(bytes(50_000_000), wbits=31)
     assert max(map(len, decompressed(io.BytesIO(bomb)))) < 10_000_000
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.zst"])
+def test_a_small_file_that_means_a_huge_one_is_read_in_small_pieces(name: str) -> None:
+    """What a hostile file of some kilobytes becomes is never in memory as a whole."""
+    bomb = written(name, bytes(64 << 20))
+    assert len(bomb) < 100_000
+    pieces = [len(piece) for piece in decompressed(io.BytesIO(bomb))]
+    assert sum(pieces) == 64 << 20
+    assert max(pieces) <= 5 << 20
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_damaged() -> None:
+    """A disk or a network that fails in the midst of it is told like a file that was cut off."""
+
+    class Failing(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(DamagedError, match="Input/output error"):
+        list(decompressed(Failing(b"line\n" * 100)))

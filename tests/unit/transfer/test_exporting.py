@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, cast
 
 import httpx
 import pytest
+from typing_extensions import Buffer
 
 from kvcore.errors import SettingsError, UnavailableError
 from kvcore.model import JSON
@@ -95,6 +97,30 @@ def test_an_interrupted_export_goes_on(node: MemoryNode, tmp_path: Path, name: s
     assert not part.exists()
 
 
+def test_what_an_earlier_export_has_left_is_not_taken_for_ones_own(node: MemoryNode, tmp_path: Path) -> None:
+    """An export that begins anew, and is interrupted before it notes anything, has nothing to go on with; else a line would be cut."""
+    path = tmp_path / "out.jsonl"
+    for pages in (7, 1):
+        node.before = failing_at(pages, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            export(node, path)
+        node.put("k/00000", b'"longer than it was before, by enough to be seen"')
+    node.before = lambda request: None
+    (tmp_path / "out.jsonl.part").write_bytes(b"more than the earlier one had noted" * 10_000)
+    export(node, path, resume=True)
+    assert keys_of(path) == KEYS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_export_of_nothing_is_a_whole_file(node: MemoryNode, tmp_path: Path, name: str) -> None:
+    """Other programs take a file of 0 bytes with such a name for one that is cut off."""
+    assert export(node, tmp_path / name, prefix="none/").keys == 0
+    data = (tmp_path / name).read_bytes()
+    assert bool(data) == (name != "out.jsonl")
+    with (tmp_path / name).open("rb") as file:
+        assert b"".join(decompressed(file)) == b""
+
+
 def test_parts_are_large(node: MemoryNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each costs a flush to the disk and some of the compression: they are ended by their size, not with each page."""
     begun: list[Plain] = []
@@ -150,6 +176,27 @@ def test_white_space_around_json_is_not_lost(node: MemoryNode) -> None:
         export_keys(client, StreamOutput(out, "k/2"), lambda summary: None, Patience())
     items = [item_of(line) for line in out.getvalue().splitlines()]
     assert [(item.key, item.value, item.media_type) for item in items] == [("k/1", b" 1\n", JSON)]
+
+
+class Bare(io.RawIOBase):
+    """A stream without a buffer, which takes a few bytes at a time."""
+
+    def __init__(self) -> None:
+        self.taken = b""
+
+    def write(self, data: Buffer, /) -> int:
+        """Take some."""
+        some = bytes(data)[:7]
+        self.taken += some
+        return len(some)
+
+
+def test_a_stream_that_takes_little_at_a_time_gets_all(node: MemoryNode) -> None:
+    """There is no buffer before stdout with PYTHONUNBUFFERED, as in many containers: what it did not take would be missing."""
+    bare = Bare()
+    with client_of(node) as client:
+        export_keys(client, StreamOutput(cast("IO[bytes]", bare), "k/0000"), lambda summary: None, Patience())
+    assert [item_of(line).key for line in bare.taken.splitlines()] == KEYS[:10]
 
 
 def test_a_file_that_cannot_be_written_is_told(node: MemoryNode, tmp_path: Path) -> None:

@@ -264,6 +264,33 @@ def test_lines_that_failed_after_the_progress_was_noted_are_not_kept_twice(node:
     assert [number for number, _ in run.failures()] == [1]
 
 
+def test_a_failed_line_that_cannot_be_kept_is_not_answered_for(node: MemoryNode, run: Import, tmp_path: Path) -> None:
+    """A full disk, say, ends the import: what goes on then keeps the line, and counts it once."""
+    run.failed = tmp_path / "none" / "failed.jsonl"
+    with pytest.raises(SettingsError, match="cannot be written"):
+        run(line("a") + b"no\n" + line("b"))
+    run.failed.parent.mkdir()
+    summary = run(resume=True)
+    assert [number for number, _ in run.failures()] == [2]
+    assert (summary.read, summary.written, summary.failed) == (3, 2, 1)
+
+
+def test_an_import_does_not_go_on_without_the_lines_that_failed_before(node: MemoryNode, run: Import) -> None:
+    """They were moved away, or are in another file: what is cut to its old length would get holes, and the sums be wrong."""
+    data = b"no\n" + b"".join(line(f"k{number}") for number in range(3000))
+    with pytest.raises(UnavailableError):
+        run(data, writer=Failing(node, 1500, UnavailableError("")))
+    kept = run.failed.read_bytes()
+    run.failed.write_bytes(kept[:-1])
+    with pytest.raises(SettingsError, match="shorter"):
+        run(resume=True)
+    run.failed.unlink()
+    with pytest.raises(SettingsError, match="--failed"):
+        run(resume=True)
+    run.failed.write_bytes(kept)
+    assert run(resume=True).failed == 1
+
+
 def test_progress_is_there_before_anything_is_done(node: MemoryNode, run: Import) -> None:
     """A process may be killed at any time: what it has left is known to be of this import from the first line on."""
     there = []
@@ -319,6 +346,15 @@ def test_keys_are_remembered_however_many(tmp_path: Path) -> None:
     keys = [f"key {number * 7919 % 10_007}" for number in range(10_007)] + ["a\0b", "a\0c", "a"]
     assert all(map(seen.is_new, keys))
     assert not any(map(seen.is_new, keys))
+    seen.close()
+
+
+def test_a_folder_that_has_no_room_for_the_keys_is_told() -> None:
+    """It is the one for temporary files, which whoever imports may not think of."""
+    seen = Seen()
+    seen._database.execute("PRAGMA max_page_count = 4")
+    with pytest.raises(SettingsError, match="TMPDIR"):
+        list(map(seen.is_new, map(str, range(100_000))))
     seen.close()
 
 

@@ -15,9 +15,9 @@ from typing import Final
 from rich.console import Console
 from rich.live import Live
 
-from kvcore.cli._figures import Figures, figures_of
-from kvcore.cli._observing import Observation, observed, once
-from kvcore.cli._screen import Screen
+from kvcore.cli._running.figures import Figures, figures_of
+from kvcore.cli._running.observing import Observation, observed, once
+from kvcore.cli._running.screen import Screen
 from kvcore.client import AsyncClient
 
 __all__ = ("live", "one_interval")

@@ -20,7 +20,7 @@ def _any(labels: Labels) -> bool:
 class Samples:
     """Metrics at one moment. A node of several processes has each series several times, with the label `process`.
 
-    None stands for what is not shown, NaN included.
+    None stands for what is not shown, and for what is not a finite number.
     """
 
     def __init__(self, text: str) -> None:
@@ -32,7 +32,7 @@ class Samples:
         self._series: dict[str, dict[tuple[tuple[str, str], ...], float]] = defaultdict(dict)
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if not math.isnan(sample.value):
+                if math.isfinite(sample.value):
                     self._series[sample.name][tuple(sorted(sample.labels.items()))] = sample.value
 
     def total(self, name: str) -> float | None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from kvcore.backends import Finding
-from kvcore.cli._looking import Look
-from kvcore.cli._samples import Samples
+from kvcore.cli._running.looking import Look
+from kvcore.cli._running.samples import Samples
 from kvcore.client import Health
 from kvcore.errors import AccessError, KvcoreError, UnavailableError, UnsupportedError
 
-__all__ = ("bound_s", "findings_of_node", "value_of")
+__all__ = ("findings_of_node",)
 
 NOTABLE_LAG_S: Final = 10.0
 NOTABLE_CLOCK_S: Final = 1.0
-_MAX_AHEAD_S: Final = 60.0
-"""The default of clock.max_ahead_s, for a node that does not tell its own."""
 
 
 def findings_of_node(look: Look) -> list[Finding]:
@@ -24,19 +22,6 @@ def findings_of_node(look: Look) -> list[Finding]:
     if isinstance(look.is_ready, KvcoreError) and isinstance(look.health, KvcoreError):
         return [_unreachable(look.is_ready)]
     return [*_readiness(look), *_health(look), *_breakers(look), *_numbers(look), *_lag(look), *_not_looked_at(look)]
-
-
-def value_of(look: Look, setting: str) -> Any:
-    """Return the value of a setting, None where it is not told."""
-    if isinstance(look.settings, KvcoreError):
-        return None
-    return next((one.value for one in look.settings if one.setting == setting), None)
-
-
-def bound_s(look: Look) -> float:
-    """Return how far versions may run ahead of the node's clock."""
-    told = value_of(look, "clock.max_ahead_s")
-    return _MAX_AHEAD_S if told is None else float(told)
 
 
 def _unreachable(error: KvcoreError) -> Finding:
@@ -91,7 +76,7 @@ def _breakers(look: Look) -> Iterator[Finding]:
     if isinstance(look.health, Health):
         open_tiers |= {tier for tier, one in look.health.components.items() if one.breaker not in ("", "closed")}
     if isinstance(look.metrics, Samples):
-        open_tiers |= {labels["tier"] for labels, value in look.metrics.each("kvcore_breaker_open") if value}
+        open_tiers |= {labels.get("tier", "") for labels, value in look.metrics.each("kvcore_breaker_open") if value}
     if open_tiers:
         tiers = ", ".join(sorted(open_tiers))
         yield Finding(
@@ -109,12 +94,12 @@ def _numbers(look: Look) -> Iterator[Finding]:
     ahead_s = look.metrics.largest("kvcore_clock_ahead_seconds") or 0.0
     if ahead_s >= NOTABLE_CLOCK_S:
         yield Finding(
-            level="error" if ahead_s >= bound_s(look) else "warning",
+            level="error" if ahead_s >= look.max_ahead_s else "warning",
             about="clock",
             what="versions run ahead of its clock",
             evidence=f"kvcore_clock_ahead_seconds is {ahead_s:.1f}: it has seen a version that far in its future",
             remedy="let NTP set the clocks of all machines; writes are refused beyond clock.max_ahead_s"
-            f" ({bound_s(look):g} s)",
+            f" ({look.max_ahead_s:g} s)",
         )
     oldest_s = look.metrics.largest("kvcore_lag_oldest_seconds") or 0.0
     if oldest_s >= NOTABLE_LAG_S:

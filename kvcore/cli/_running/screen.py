@@ -12,8 +12,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from kvcore.cli._figures import Figures
 from kvcore.cli._output import table, visible
+from kvcore.cli._running.figures import Figures
 
 __all__ = ("Screen", "plain")
 
@@ -73,7 +73,7 @@ def _table(figures: Sequence[Figures], columns: Sequence[Column]) -> Table:
     for column in columns:
         drawn.add_column(column.title, justify="right" if column.is_number else "left", no_wrap=True)
     for one in figures:
-        drawn.add_row(*(Text(column.text(one), style=column.style(one)) for column in columns))
+        drawn.add_row(*(_cell(column, one) for column in columns))
     return drawn
 
 
@@ -83,12 +83,14 @@ def _width(drawn: Table) -> int:
 
 def _block(one: Figures) -> RenderableType:
     """Return a node as lines of pairs, for a terminal that no table fits into."""
-    name, status = (Text(column.text(one), style=column.style(one)) for column in _STATE)
+    name, status = (_cell(column, one) for column in _STATE)
     known = [column for column in (*_TRAFFIC, *_BEHIND) if column.text(one) != _UNKNOWN]
-    pairs = [
-        Text.assemble((column.title.lower(), "dim"), " ", (column.text(one), column.style(one))) for column in known
-    ]
+    pairs = [Text.assemble((column.title.lower(), "dim"), " ", _cell(column, one)) for column in known]
     return Group(Text.assemble(name, "  ", status), Columns(pairs, padding=(0, 2)), Text())
+
+
+def _cell(column: Column, one: Figures) -> Text:
+    return Text(visible(column.text(one)), style=column.style(one))
 
 
 def _name(one: Figures) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import msgspec
 
-from kvcore.cli._observing import found, metrics_of, once
-from kvcore.cli._samples import Samples
+from kvcore.cli._running.observing import found, metrics_of, once
+from kvcore.cli._running.samples import Samples
 from kvcore.client import AsyncClient, Health, Plugins, QueueStats, Setting
 from kvcore.errors import KvcoreError
 
@@ -22,6 +23,8 @@ PATIENCE_S: Final = 8.0
 """For each question, the longest of which a node answers within 5 seconds: the probe of the lag."""
 DATE_PRECISION_MS: Final = 2000
 """`Date` has whole seconds, and may be as old as that again."""
+_MAX_AHEAD_S: Final = 60.0
+"""The default of clock.max_ahead_s, for a node that does not tell its own."""
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +45,18 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it is a worker, which takes no values and so tells of no limits."""
         return isinstance(self.health, Health) and self.health.limits is None
 
+    @property
+    def max_ahead_s(self) -> float:
+        """How far versions may run ahead of its clock."""
+        told = self.value_of("clock.max_ahead_s")
+        return _MAX_AHEAD_S if told is None else float(told)
+
+    def value_of(self, setting: str) -> Any:
+        """Return the value of a setting, None where it is not told."""
+        if isinstance(self.settings, KvcoreError):
+            return None
+        return next((one.value for one in self.settings if one.setting == setting), None)
+
 
 async def look_at_all(urls: Sequence[str], token: str | None) -> list[Look]:
     """Look at nodes and workers, all at once.
@@ -56,14 +71,13 @@ async def _look(url: str, token: str | None) -> Look:
     ahead: list[float] = []
 
     async def note_date(answer: httpx.Response) -> None:
-        if "date" in answer.headers:
-            ahead.append(parsedate_to_datetime(answer.headers["date"]).timestamp() + 1 - time.time())
+        with suppress(ValueError, OverflowError):  # there is none, or it is not as it should be: nothing is known then
+            ahead.append(parsedate_to_datetime(answer.headers.get("date", "")).timestamp() + 1 - time.time())
 
     async with httpx.AsyncClient(event_hooks={"response": [note_date]}) as http:
         client = AsyncClient(url, token=token, retries=once(PATIENCE_S), http=http)
-        is_ready = await found(
-            client.is_ready()
-        )  # first, and alone: so the date is that of an answer which took no time
+        # First, and alone: so the date is that of an answer which took no time.
+        is_ready = await found(client.is_ready())
         health, metrics, settings, plugins, queue, lag_s = await asyncio.gather(
             found(client.health()),
             metrics_of(client),

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from kvcore.backends import Finding
-from kvcore.cli._findings_of_node import findings_of_node
-from kvcore.cli._findings_together import findings_together
-from kvcore.cli._looking import Look
+from kvcore.cli._running.findings_of_node import findings_of_node
+from kvcore.cli._running.findings_together import findings_together
+from kvcore.cli._running.looking import Look
 
 __all__ = ("Looked", "judged")
 

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from kvcore.backends import Finding
-from kvcore.cli._findings_of_node import bound_s, value_of
-from kvcore.cli._looking import DATE_PRECISION_MS, Look
-from kvcore.cli._samples import Samples
+from kvcore.cli._running.looking import DATE_PRECISION_MS, Look
+from kvcore.cli._running.samples import Samples
 from kvcore.client import Channel, Health, Plugins, QueueStats
 from kvcore.doctor import clock_findings
 
@@ -87,7 +86,7 @@ def _sharing(looks: Sequence[Look]) -> Iterator[Finding]:
                 if "shared" in backend.abilities
             }
             for kind in _KINDS:
-                name = value_of(look, f"{kind}.backend")
+                name = look.value_of(f"{kind}.backend")
                 if name not in (None, "none") and (kind, name) not in shared:
                     alone[f"{kind} {name}"].append(look.url)
     several = {f"{backend} is of one process alone": urls for backend, urls in alone.items() if len(urls) > 1}
@@ -104,9 +103,9 @@ def _sharing(looks: Sequence[Look]) -> Iterator[Finding]:
 def _caches(looks: Sequence[Look]) -> Iterator[Finding]:
     """Find nodes that have different servers for their cache: one would not see what another has written."""
     servers = {
-        look.url: look.health.components["cache"].server
+        look.url: cache.server
         for look in looks
-        if isinstance(look.health, Health) and look.health.components["cache"].status == "up"
+        if isinstance(look.health, Health) and (cache := look.health.components.get("cache")) and cache.status == "up"
     }
     by_server = _grouped(servers)
     if len(by_server) > 1:
@@ -164,14 +163,14 @@ def _dead_letters(looks: Sequence[Look]) -> Iterator[Finding]:
 
 def _clocks(looks: Sequence[Look]) -> list[Finding]:
     ahead_ms = {look.url: look.ahead_ms for look in looks if look.ahead_ms is not None}
-    bound_ms = int(min(map(bound_s, looks)) * 1000)
+    bound_ms = int(min(look.max_ahead_s for look in looks) * 1000)
     return clock_findings(ahead_ms, bound_ms, notable_ms=DATE_PRECISION_MS)
 
 
 def _drains(look: Look) -> bool:
     """Tell whether this is a worker, or a node with one inside, by its settings or by what only workers see."""
     sees_queue = isinstance(look.metrics, Samples) and look.metrics.total("kvcore_queue_consumers") is not None
-    return look.is_worker or sees_queue or bool(value_of(look, "worker.in_node"))
+    return look.is_worker or sees_queue or bool(look.value_of("worker.in_node"))
 
 
 def _queues(looks: Sequence[Look]) -> dict[str, QueueStats]:

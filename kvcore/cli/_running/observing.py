@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from kvcore.cli._samples import Samples
+from kvcore.cli._running.samples import Samples
 from kvcore.client import AsyncClient, Health, Retries
-from kvcore.errors import KvcoreError, RequestError
+from kvcore.errors import KvcoreError, RequestError, UnavailableError
 
 __all__ = ("Observation", "found", "metrics_of", "observed", "once")
 
 T = TypeVar("T")
+
+_WHOLE_S: Final = 10.0
+"""An answer that is not complete by then is none: what comes in drops, or without an end, must not keep the others waiting."""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +53,9 @@ async def metrics_of(client: AsyncClient) -> Samples | KvcoreError:
 async def found(answer: Awaitable[T]) -> T | KvcoreError:
     """Return an answer, or the error that came instead."""
     try:
-        return await answer
+        async with asyncio.timeout(_WHOLE_S):
+            return await answer
+    except TimeoutError:
+        return UnavailableError(f"its answer was not complete after {_WHOLE_S:g} s")
     except KvcoreError as error:
         return error

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from kvcore.cli._observing import Observation
-from kvcore.cli._samples import Samples
+from kvcore.cli._running.observing import Observation
+from kvcore.cli._running.samples import Samples
 from kvcore.errors import KvcoreError, UnavailableError
 
 __all__ = ("Figures", "figures_of")
@@ -80,7 +80,7 @@ def _gauges(now: Samples) -> dict[str, Any]:
         "lag_oldest_s": now.largest("kvcore_lag_oldest_seconds"),
         "queue_depth": _depth(now),
         "dead_letters": _whole(now.largest("kvcore_queue_dead_letters")),
-        "breakers_open": sorted({labels["tier"] for labels, value in now.each("kvcore_breaker_open") if value}),
+        "breakers_open": sorted({labels.get("tier", "") for labels, value in now.each("kvcore_breaker_open") if value}),
         "connections": _whole(now.total("kvcore_http_connections")),
         "memory_bytes": _whole(now.total("process_resident_memory_bytes")),
     }
@@ -91,8 +91,9 @@ def _depth(now: Samples) -> int | None:
     waiting: dict[str, float] = {}
     in_hand = 0.0
     for labels, value in now.each("kvcore_queue_messages"):
-        if labels["state"] == "waiting":
-            waiting[labels["channel"]] = max(value, waiting.get(labels["channel"], 0.0))
+        if labels.get("state") == "waiting":
+            channel = labels.get("channel", "")
+            waiting[channel] = max(value, waiting.get(channel, 0.0))
         else:
             in_hand += value
     return int(sum(waiting.values()) + in_hand) if waiting else None
@@ -104,7 +105,7 @@ def _rates(before: Samples, now: Samples, seconds: float) -> dict[str, Any]:
         return None if grown is None else grown / seconds
 
     def reads(results: tuple[str, ...]) -> float:
-        return now.growth("kvcore_cache_reads_total", before, lambda labels: labels["result"] in results) or 0.0
+        return now.growth("kvcore_cache_reads_total", before, lambda labels: labels.get("result") in results) or 0.0
 
     looked_up = reads(_LOOKED_UP)
     taken = rate("kvcore_writes_total")
@@ -120,7 +121,7 @@ def _rates(before: Samples, now: Samples, seconds: float) -> dict[str, Any]:
 
 
 def _is_use(labels: Mapping[str, str]) -> bool:
-    return labels["operation"] not in _LOOKING
+    return labels.get("operation") not in _LOOKING
 
 
 def _whole(number: float | None) -> int | None:

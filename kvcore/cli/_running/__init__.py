@@ -1,0 +1,1 @@
+"""Looking at nodes and workers that run, for `kvctl top` and `kvctl doctor --url`."""
