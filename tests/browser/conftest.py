@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, expect
 from kvcore.client import Client
 from tests.browser.chromium import running_chromium
 from tests.browser.console import Console, Opened, View
-from tests.browser.stage import PickyNode, picky_node
 from tests.browser.watching import Watch
+from tests.picky.node import PickyNode, picky_node
 
 expect.set_options(timeout=15_000)  # a slow machine is no fault
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Literal, Protocol
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.watching import Watch
 
@@ -48,8 +50,19 @@ class Console:
         """Go to a view by its address."""
         self.page.goto(f"{self._url}/#{VIEWS[view]}")
 
+    @contextmanager
+    def without_answers(self, path: str) -> Iterator[None]:
+        """Let what the page asks for at a path wait, and be answered in the end."""
+        waiting: list[Route] = []
+        url = f"{self._url}{path}"
+        self.page.route(url, lambda route: waiting.append(route))  # not a method of C, which Playwright would mark
+        yield
+        for route in waiting:
+            route.continue_()
+        self.page.unroute(url)
+
     def press(self, name: str) -> None:
-        """Press the button of a name, of the dialog where one is open."""
+        """Press the button of a name."""
         self.button(name).click()
 
     def save(self) -> None:
@@ -57,8 +70,13 @@ class Console:
         self.press("Save")
         expect(self.told).to_contain_text("Saved")
 
+    def delete(self) -> None:
+        """Press "Delete", and say once more that it is meant."""
+        self.press("Delete")
+        self.dialog("Delete").get_by_role("button", name="Delete", exact=True).click()
+
     def button(self, name: str) -> Locator:
-        """Return the button of a name; what lies behind an open dialog has none."""
+        """Return the button of a name; one that lies behind an open dialog is found too."""
         return self.page.get_by_role("button", name=name, exact=True)
 
     def dialog(self, name: str) -> Locator:
@@ -87,6 +105,12 @@ class Console:
         """Return what the editor, or another part of the page, says of something: of the "Version" or "Size" of a key, say."""
         term = self.page.get_by_text(name, exact=True).and_(self.page.locator("dt"))
         return (of or self.editor).locator("div", has=term).locator("dd")
+
+    def module(self, name: str) -> str:
+        """Return the address of one of the page's scripts."""
+        main = self.page.locator("script").get_attribute("src")
+        assert main is not None
+        return main.replace("main.js", name)
 
     def tab_to(self, goal: Locator) -> None:
         """Press Tab until something has the focus."""

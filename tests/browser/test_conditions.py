@@ -113,6 +113,6 @@ def test_a_conditional_delete_that_loses_deletes_nothing(console: Console, clien
     expect(console.value).to_have_value('"first"')
     console.only_if_unchanged.check()
     theirs = client.put(key, "theirs")
-    console.press("Delete")
+    console.delete()
     expect(console.alert).to_contain_text(theirs.version)
     assert held(client, key) == '"theirs"'

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import expect
 
 from tests.browser.console import Opened
-from tests.browser.stage import PASSWORD, PickyNode
+from tests.picky.node import PASSWORD, PickyNode
 
 
 def test_a_setting_is_shown_with_its_value_and_its_source(opened: Opened, node: PickyNode) -> None:
@@ -34,6 +36,15 @@ def test_settings_are_found_by_a_part_of_their_name(opened: Opened, node: PickyN
     expect(port).to_be_hidden()
     field.fill("")
     expect(port).to_be_visible()
+
+
+def test_the_node_is_named_as_soon_as_it_is_known(opened: Opened, node: PickyNode) -> None:
+    """Whose configuration it is stands there also where the node's health comes last."""
+    console = opened(node.url, "Configuration")
+    with console.without_answers("/health"):
+        console.page.reload()
+        expect(console.page.get_by_text("http.port", exact=True)).to_be_visible()
+    expect(console.page.get_by_text(re.compile("profile memory. Secrets are not shown"))).to_be_visible()
 
 
 def test_a_secret_is_hidden(opened: Opened, node: PickyNode) -> None:

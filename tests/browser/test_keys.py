@@ -43,7 +43,7 @@ def test_put_get_and_delete_with_the_mouse(console: Console, client: Client, key
     expect(console.fact("Version")).to_have_text(written.version)
     expect(console.fact("Size")).to_contain_text("8")
 
-    console.press("Delete")
+    console.delete()
     expect(console.told).to_contain_text("Deleted")
     assert client.get(key) is None
 
@@ -68,8 +68,26 @@ def test_put_get_and_delete_with_the_keyboard_alone(console: Console, client: Cl
 
     console.tab_to(console.button("Delete"))
     keyboard.press("Space")
+    expect(console.button("Keep")).to_be_focused()
+    console.tab_to(console.dialog("Delete").get_by_role("button", name="Delete"))
+    keyboard.press("Enter")
     expect(console.told).to_contain_text("Deleted")
     assert client.get(key) is None
+
+
+def test_a_key_is_deleted_after_a_question(console: Console, client: Client, key: str) -> None:
+    """Who presses "Delete" by mistake is asked, with the focus on "Keep": that, and Escape, keep the key."""
+    client.put(key, 1)
+    console.get(key)
+    expect(console.value).to_have_value("1")
+    for press in ("Enter", "Escape"):
+        console.press("Delete")
+        expect(console.dialog("Delete")).to_contain_text(key)
+        expect(console.button("Keep")).to_be_focused()
+        console.page.keyboard.press(press)
+        expect(console.dialog("Delete")).to_be_hidden()
+    expect(console.told).to_be_empty()
+    assert client.get(key) is not None
 
 
 def test_a_key_that_does_not_exist_is_said_to_be_missing(console: Console, key: str) -> None:
@@ -122,7 +140,7 @@ def test_any_key_can_be_written_listed_read_and_deleted(console: Console, client
     expect(row).to_have_count(1)
     row.click()
     expect(console.value).to_have_value("1")
-    console.press("Delete")
+    console.delete()
     expect(console.told).to_contain_text("Deleted")
     assert client.get(odd) is None
 
@@ -134,7 +152,7 @@ def test_a_key_with_a_line_feed_is_not_taken_for_another(console: Console, clien
     expect(console.listing.get_by_role("button")).to_have_count(2)
     console.listing.get_by_role("button").first.click()
     expect(console.value).to_have_value('"the one"')
-    console.press("Delete")
+    console.delete()
     expect(console.told).to_contain_text("Deleted")
     assert [listed.key for listed in client.keys(key)] == [f"{key}x"]
 

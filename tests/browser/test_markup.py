@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from kvcore.client import Client
 from tests.browser.console import Console, Opened
-from tests.browser.stage import PickyNode
+from tests.picky.node import PickyNode
 
 MARKUP = "<img src=/console/x onerror=alert(1)><script>alert(2)</script><b>bold</b>"
 """Shown as markup it would load something, run a script or make a letter bold: each of them is seen."""
@@ -36,6 +36,9 @@ def test_markup_in_keys_and_values_is_text(opened: Opened, marked: PickyNode) ->
     console.listed(MARKUP).click()
     expect(console.value).to_have_value(MARKUP)
     console.press("Delete")
+    question = console.dialog("Delete")
+    expect(question).to_contain_text(MARKUP)
+    question.get_by_role("button", name="Delete").click()
     expect(console.told).to_be_visible()
     assert bold(console) == 0
 

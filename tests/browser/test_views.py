@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -12,22 +12,18 @@ from playwright.sync_api import Page, expect
 from kvcore.client import Client, Put
 from tests.browser.accessibility import axe_source, violations
 from tests.browser.console import VIEWS, Console, Opened, View
-from tests.browser.stage import PickyNode, load, picky_node
+from tests.browser.stage import load
+from tests.picky.node import PickyNode, picky_node
+
+Scheme = Literal["light", "dark"]
 
 PICTURES: Final = Path(__file__).parents[2] / ".screenshots"
-WIDE: Final = {"width": 1280, "height": 900}
 PHONE: Final = {"width": 360, "height": 740}
-LOOKS: Final[dict[str, dict[str, Any]]] = {
-    "light": {"viewport": WIDE, "color_scheme": "light", "reduced_motion": "reduce"},
-    "dark": {"viewport": WIDE, "color_scheme": "dark", "reduced_motion": "reduce"},
-    "phone": {
-        "viewport": PHONE,
-        "color_scheme": "light",
-        "reduced_motion": "reduce",
-        "has_touch": True,
-        "is_mobile": True,
-    },
+LOOKS: Final[dict[str, tuple[dict[str, Any], tuple[Scheme, ...]]]] = {
+    "wide": ({"viewport": {"width": 1280, "height": 900}}, ("light", "dark")),
+    "phone": ({"viewport": PHONE, "has_touch": True, "is_mobile": True}, ("light",)),
 }
+"""Of each kind of window what is special about it, and the colours that it is looked at in."""
 LONG: Final = "orders/2026/" + "-a-long-name-without-a-space" * 4
 
 
@@ -95,11 +91,14 @@ def show_bytes(console: Console) -> None:
     expect(console.fact("Media type")).to_have_text("image/png")
 
 
-def check(page: Page, name: str, axe: str) -> None:
-    """Keep a picture of a page, and refuse what is serious, and what sticks out at the side."""
+def check(page: Page, name: str, look: str, axe: str) -> None:
+    """Keep a picture of a page in each colour, and refuse what is serious, and what sticks out at the side."""
     PICTURES.mkdir(exist_ok=True)
-    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
-    assert violations(page, axe) == []
+    for scheme in LOOKS[look][1]:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        kind = scheme if look == "wide" else look
+        page.screenshot(path=PICTURES / f"{name}-{kind}.png", full_page=True)
+        assert violations(page, axe) == [], scheme
     assert page.evaluate("document.scrollingElement.scrollWidth - innerWidth") <= 0
 
 
@@ -107,9 +106,9 @@ def check(page: Page, name: str, axe: str) -> None:
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_can_be_used_by_everybody(opened: Opened, furnished: PickyNode, axe: str, view: View, look: str) -> None:
     """No violation that axe-core calls serious or critical, and nothing that has to be scrolled to sideways."""
-    console = opened(furnished.url, view, **LOOKS[look])
+    console = opened(furnished.url, view, **LOOKS[look][0])
     furnish(console, view, furnished.url)
-    check(console.page, f"{VIEWS[view]}-{look}", axe)
+    check(console.page, VIEWS[view], look, axe)
 
 
 STATES: Final[dict[str, tuple[View, Callable[[Console, Client], None]]]] = {
@@ -127,7 +126,29 @@ def test_what_a_view_turns_into_can_be_used_by_everybody(
 ) -> None:
     """The same holds for an edit that has lost, for bytes, and for each dialog."""
     view, bring_about = STATES[state]
-    console = opened(furnished.url, view, **LOOKS[look])
+    console = opened(furnished.url, view, **LOOKS[look][0])
     with Client(furnished.url) as client:
         bring_about(console, client)
-    check(console.page, f"{state}-{look}", axe)
+    check(console.page, state, look, axe)
+
+
+def test_save_and_delete_are_in_sight_beside_the_list(opened: Opened, furnished: PickyNode) -> None:
+    """They need no scrolling where the window is lower than what there is to say of a value."""
+    console = opened(furnished.url, viewport={"width": 1280, "height": 600})
+    show_bytes(console)
+    for name in ("Save", "Delete"):
+        expect(console.button(name)).to_be_in_viewport(ratio=1)
+
+
+def test_the_editor_is_near_on_a_phone_however_many_keys_are_listed(opened: Opened, node: PickyNode, key: str) -> None:
+    """Nobody has to go past all of them to get to it."""
+    with Client(node.url) as client:
+        client.batch([Put(f"{key}/{number:03}", 1) for number in range(200)])
+    console = opened(node.url, **LOOKS["phone"][0])
+    console.list_keys(f"{key}/")
+    console.press("More")
+    expect(console.listing.get_by_role("button")).to_have_count(200)
+    box = console.key.bounding_box()
+    page_y = console.page.evaluate("scrollY")
+    assert box is not None
+    assert page_y + box["y"] < 1.5 * PHONE["height"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
-from tests.browser.stage import PickyNode
 from tests.browser.watching import Watch
+from tests.picky.node import PickyNode
 
 OF_THE_PAGE = {
     "console.error('a slip')": "console error: a slip",

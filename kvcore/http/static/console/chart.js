@@ -2,7 +2,7 @@
  * Figures: lines over the last five minutes, and beside them a table with the same in numbers, which also is their legend.
  */
 
-import { element, fill } from "./elements.js";
+import { element, fill, setText } from "./elements.js";
 import { duration, figure as shownNumber } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -46,10 +46,11 @@ export class Chart {
     this.from = element("span", { class: "from" });
     this.rows = element("tbody");
     this.note = element("p", { class: "note" });
+    this.remarked = element("p", { role: "status", class: "note" });
     const head = element("tr", {}, element("th", { scope: "col" }, "Series"), element("th", { scope: "col", class: "number" }, "Now"), element("th", { scope: "col", class: "number" }, heading));
     this.table = element("table", { "aria-labelledby": id }, element("thead", {}, head), this.rows);
     this.plot = element("div", { class: "plot", "aria-hidden": "true" }, this.svg, this.top, this.from, element("span", { class: "to" }, "now"));
-    this.figure = element("figure", { "aria-labelledby": id }, element("figcaption", { id }, caption), this.plot, this.table, this.note);
+    this.figure = element("figure", { "aria-labelledby": id }, element("figcaption", { id }, caption), this.plot, this.table, this.note, this.remarked);
     this.draw();
   }
 
@@ -76,6 +77,17 @@ export class Chart {
     this.draw();
   }
 
+  /**
+   * Say what belongs to the numbers and is no line among them.
+   *
+   * @param {string} text
+   * @param {boolean} isAlarming
+   */
+  remark(text, isAlarming = false) {
+    setText(this.remarked, text);
+    this.remarked.className = isAlarming ? "alert" : "note";
+  }
+
   draw() {
     const names = this.names.filter((name) => this.numbers(name).some((value) => !this.hidesZero || value > 0));
     const isEmpty = names.length === 0;
@@ -85,7 +97,7 @@ export class Chart {
     const most = Math.max(this.atLeast, ...names.flatMap((name) => this.numbers(name)));
     this.top.textContent = this.shown(most);
     this.from.textContent = `${duration(this.span() / 1000)} ago`;
-    fill(this.svg, ...[0, 0.5, 1].map((part) => gridLine(part * HEIGHT)), ...names.map((name) => this.line(name, most || 1)));
+    fill(this.svg, ...[0, 0.5, 1].map((part) => gridLine(part * HEIGHT)), ...names.flatMap((name) => this.lines(name, most || 1)));
     fill(this.rows, ...names.map((name) => this.row(name)));
   }
 
@@ -118,26 +130,38 @@ export class Chart {
   }
 
   /**
+   * Return what is drawn of a series: lines, and dots where nothing was measured just before and after.
+   *
    * @param {string} name
    * @param {number} most
    */
-  line(name, most) {
+  lines(name, most) {
+    const stretches = this.stretches(name, most);
+    const dots = stretches.filter(({ length }) => length === 1).map(([place]) => `M${place}h0`);
+    const lines = stretches.filter(({ length }) => length > 1).map((places) => `M${places.join("L")}`);
+    return [
+      shape("path", { d: lines.join(""), class: `line ${this.colour(name)}` }),
+      shape("path", { d: dots.join(""), class: `line dot ${this.colour(name)}` }),
+    ];
+  }
+
+  /**
+   * Return the places of a series in the drawing, in a new list after each gap.
+   *
+   * @param {string} name
+   * @param {number} most
+   */
+  stretches(name, most) {
     const end = this.points.at(-1)?.at ?? 0;
-    const span = this.span();
-    let isDown = false; // whether the pen is
-    let path = "";
+    /** @type {string[][]} */
+    const stretches = [[]];
     for (const { at, values } of this.points) {
       const value = values.get(name);
-      if (!isNumber(value)) {
-        isDown = false;
-        continue;
-      }
-      const x = (WIDTH * (1 + (at - end) / span)).toFixed(2);
-      const y = (HEIGHT * (1 - Math.min(1, value / most))).toFixed(2);
-      path += isDown ? `L${x} ${y}` : `M${x} ${y}h0`; // of length 0: a dot, where nothing comes before and after
-      isDown = true;
+      const x = WIDTH * (1 + (at - end) / this.span());
+      if (isNumber(value)) stretches.at(-1)?.push(`${x.toFixed(2)} ${(HEIGHT * (1 - Math.min(1, value / most))).toFixed(2)}`);
+      else stretches.push([]);
     }
-    return shape("path", { d: path, class: `line ${this.colour(name)}` });
+    return stretches;
   }
 
   /** @param {string} name */

@@ -4,7 +4,7 @@
 
 import { Problem, requestJson } from "./api.js";
 import { byId, element, fill } from "./elements.js";
-import { currentHealth } from "./health.js";
+import { knownHealth } from "./health.js";
 import { clearNotices, refuse } from "./notices.js";
 
 /** @typedef {{setting: string, value: unknown, source: string}} Setting */
@@ -20,8 +20,7 @@ export function startConfiguration() {
 
 /** Ask for it and show it. */
 export async function showConfiguration() {
-  const health = currentHealth();
-  byId("configuration-node").textContent = health === null ? "" : `kvcore ${health.version}, node ${health.node}, profile ${health.profile}. Secrets are not shown.`;
+  void showNode();
   try {
     const config = await requestJson("/admin/config", { scope: "admin" });
     const plugins = await requestJson("/admin/plugins", { scope: "admin" });
@@ -35,6 +34,11 @@ export async function showConfiguration() {
     const isRefused = error instanceof Problem && (error.status === 401 || error.status === 403);
     refuse("configuration-alert", error, isRefused ? "The configuration is for those who look after the node: “kvctl token create NAME --scope admin” makes a token that may see it." : null);
   }
+}
+
+async function showNode() {
+  const { version, node, profile } = await knownHealth();
+  byId("configuration-node").textContent = `kvcore ${version}, node ${node}, profile ${profile}. Secrets are not shown.`;
 }
 
 function showMatching() {

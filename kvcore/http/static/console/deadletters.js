@@ -5,9 +5,10 @@
 import { Problem, post, request, requestJson } from "./api.js";
 import { button, byId, element, fill, fillFacts } from "./elements.js";
 import { bytes, dateAndTime, exactBytes, expiry, plainKey, shownKey, stampedAt } from "./format.js";
-import { currentHealth } from "./health.js";
+import { knownHealth } from "./health.js";
 import { indented, memberText } from "./json.js";
 import { clearNotices, refuse, tell } from "./notices.js";
+import { isAgreed } from "./question.js";
 import { hexDump } from "./value.js";
 
 /**
@@ -28,11 +29,8 @@ const SHOWN_CHARACTERS = 20_000;
 
 const rows = /** @type {HTMLElement} */ (document.querySelector("#letters-table tbody"));
 const allBox = /** @type {HTMLInputElement} */ (byId("letters-all"));
-const dialog = /** @type {HTMLDialogElement} */ (byId("discard-dialog"));
 /** @type {Map<string, HTMLInputElement>} */
 const boxes = new Map();
-/** @type {string[]} */
-let toDiscard = [];
 
 /** Let the view work. */
 export function startDeadLetters() {
@@ -45,13 +43,7 @@ export function startDeadLetters() {
     showChosen();
   });
   byId("replay-chosen").addEventListener("click", () => void replay(chosen()));
-  byId("discard-chosen").addEventListener("click", () => askToDiscard(chosen(), `${chosen().length} dead letters`));
-  byId("discard-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    dialog.close();
-    void discard(toDiscard);
-  });
-  byId("discard-cancel").addEventListener("click", () => dialog.close());
+  byId("discard-chosen").addEventListener("click", () => void askToDiscard(chosen(), count(chosen().length)));
   byId("letter-close").addEventListener("click", () => {
     byId("letter").hidden = true;
   });
@@ -63,18 +55,16 @@ export async function listLetters() {
     show((await requestJson(`/admin/dead-letters?limit=${LIMIT}`, { scope: "admin" })).data);
   } catch (error) {
     show([]);
-    if (error instanceof Problem && error.status === 501) byId("letters-note").textContent = whyNone(error);
-    else {
-      byId("letters-note").textContent = "";
-      refuse("letters-alert", error);
-    }
+    byId("letters-note").textContent = "";
+    if (error instanceof Problem && error.status === 501) byId("letters-note").textContent = await whyNone(error);
+    else refuse("letters-alert", error);
   }
 }
 
 /** @param {Problem} problem */
-function whyNone(problem) {
-  const hasQueue = "queue" in (currentHealth()?.components ?? { queue: null });
-  if (!hasQueue) return "This node has no queue, and so no dead letters: what the store refuses is answered at once.";
+async function whyNone(problem) {
+  const { components } = await knownHealth();
+  if (!("queue" in components)) return "This node has no queue, and so no dead letters: what the store refuses is answered at once.";
   return `The queue of this node keeps no dead letters: ${problem.detail}.`;
 }
 
@@ -112,7 +102,7 @@ function row(letter) {
       { class: "actions" },
       button("Show", () => void open(letter), told),
       button("Replay", () => void replay([id], key), told),
-      button("Discard", () => askToDiscard([id], `the ${op} of ${plainKey(key)}`), { class: "danger", ...told }),
+      button("Discard", () => void askToDiscard([id], `the ${op} of ${plainKey(key)}`), { class: "danger", ...told }),
     ),
   );
 }
@@ -196,12 +186,9 @@ async function discard(ids) {
  * @param {string[]} ids
  * @param {string} what
  */
-function askToDiscard(ids, what) {
+async function askToDiscard(ids, what) {
   clearNotices();
-  toDiscard = ids;
-  byId("discard-what").textContent = `Discard ${what} for good? The write, which was acknowledged, is then lost.`;
-  dialog.showModal();
-  byId("discard-cancel").focus();
+  if (await isAgreed("Discard", `Discard ${what} for good? What was acknowledged is then lost.`)) await discard(ids);
 }
 
 /**

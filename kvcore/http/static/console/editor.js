@@ -9,6 +9,7 @@ import { exactBytes, expiry, plainKey } from "./format.js";
 import { currentKey, showKey } from "./keyfield.js";
 import { indented, isJson } from "./json.js";
 import { clearNotices, refuse, tell } from "./notices.js";
+import { isAgreed } from "./question.js";
 import { asText, hexDump, isJsonType } from "./value.js";
 import { editedValue, isChanged, restoreText, settleValue, showValue, startValue, typedText } from "./valuefield.js";
 
@@ -161,8 +162,11 @@ async function write(key, condition) {
 
 async function remove() {
   const key = currentKey();
+  const condition = conditionFor(key);
   clearNotices();
-  if (isKey(key)) await removeIf(key, conditionFor(key));
+  if (!isKey(key)) return;
+  const which = condition.version === undefined ? "whatever its value is now" : `as long as it has the version ${condition.version}`;
+  if (await isAgreed("Delete", `Delete the key ${plainKey(key)}, ${which}?`)) await removeIf(key, condition);
 }
 
 /**

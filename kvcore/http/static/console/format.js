@@ -87,28 +87,28 @@ export function exactBytes(size) {
 }
 
 /**
- * Return a length of time in its two largest units.
+ * Return a length of time in its largest units.
  *
  * @param {number} seconds
+ * @param {number} most how many units
  */
-export function duration(seconds) {
-  const whole = Math.max(0, Math.ceil(seconds));
-  const [days, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
-  if (days > 0) return `${days} d ${hours} h`;
-  if (hours > 0) return `${hours} h ${minutes} min`;
-  if (minutes > 0) return whole % 60 === 0 ? `${minutes} min` : `${minutes} min ${whole % 60} s`;
-  return `${whole} s`;
+export function duration(seconds, most = 2) {
+  const left = Math.max(0, Math.ceil(seconds));
+  const units = [`${Math.floor(left / 86400)} d`, `${Math.floor(left / 3600) % 24} h`, `${Math.floor(left / 60) % 60} min`, `${left % 60} s`];
+  const first = units.findIndex((unit) => parseInt(unit) > 0);
+  return first < 0 ? "0 s" : units.slice(first, first + most).filter((unit) => parseInt(unit) > 0).join(" ");
 }
 
 /**
  * Return a moment that counts down, to be shown anew every second by `countDown`.
  *
  * @param {string | null} moment RFC 3339; null: never
+ * @param {{isRough?: boolean}} how rough: in one unit, where there is little room
  * @returns {Node | string}
  */
-export function expiry(moment) {
+export function expiry(moment, { isRough = false } = {}) {
   if (moment === null) return "never";
-  const shown = element("time", { datetime: moment, class: "expiry", title: dateAndTime(new Date(moment)) });
+  const shown = element("time", { datetime: moment, class: isRough ? "expiry rough" : "expiry", title: dateAndTime(new Date(moment)) });
   showRemaining(shown);
   return shown;
 }
@@ -121,7 +121,8 @@ export function countDown() {
 /** @param {Element} shown */
 function showRemaining(shown) {
   const seconds = (Date.parse(shown.getAttribute("datetime") ?? "") - Date.now()) / 1000;
-  shown.textContent = seconds > 0 ? `in ${duration(seconds)}` : "expired";
+  const units = shown.classList.contains("rough") ? 1 : 2;
+  shown.textContent = seconds > 0 ? `in ${duration(seconds, units)}` : "expired";
 }
 
 /**
@@ -158,6 +159,15 @@ export function dateAndTime(moment) {
  */
 export function figure(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  if (value === 0 || Math.abs(value) >= 100) return Math.round(value).toLocaleString("en");
   return value.toLocaleString("en", { maximumSignificantDigits: 3 });
+}
+
+/**
+ * Return a number of things, with every digit; "–" where there is none.
+ *
+ * @param {number | null | undefined} value
+ */
+export function whole(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  return value.toLocaleString("en", { maximumFractionDigits: 0 });
 }

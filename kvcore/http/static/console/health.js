@@ -4,7 +4,7 @@
 
 import { Problem, requestJson } from "./api.js";
 import { byId, element, fill, fillFacts, setText } from "./elements.js";
-import { duration, exactBytes, timeOfDay } from "./format.js";
+import { duration, exactBytes, figure, timeOfDay } from "./format.js";
 import { meaningOf, summaryOf } from "./meaning.js";
 import { startPolling } from "./polling.js";
 
@@ -28,6 +28,10 @@ const STATUS = { healthy: "Healthy", degraded: "Degraded", unhealthy: "Unhealthy
 
 /** @type {Health | null} */
 let health = null;
+/** @type {(first: Health) => void} */
+let tellFirst = () => {};
+/** @type {Promise<Health>} */
+const first = new Promise((resolve) => (tellFirst = resolve));
 /** What each thing was last, and since when: "node", and the tiers. @type {Map<string, {state: string, since: number, isFirst: boolean}>} */
 const states = new Map();
 let pollNow = () => {};
@@ -35,6 +39,11 @@ let pollNow = () => {};
 /** Return the health as it was seen last; null: not yet. */
 export function currentHealth() {
   return health;
+}
+
+/** Return the health as it was seen last; where it was not yet, wait for it. */
+export async function knownHealth() {
+  return health ?? first;
 }
 
 /** Begin to look after the node. */
@@ -72,6 +81,7 @@ async function read() {
 /** @param {Health} seen */
 function show(seen) {
   health = seen;
+  tellFirst(seen);
   note("node", STATUS[seen.status]);
   for (const [kind, tier] of Object.entries(seen.components)) note(kind, stateOf(tier));
   showStatus(STATUS[seen.status]);
@@ -114,7 +124,7 @@ function article(kind, { components }) {
     ["Backend", tier.backend],
     ["Server", tier.server || "–"],
     ["Circuit breaker", tier.breaker],
-    ["Ping", `${tier.ping_ms} ms`],
+    ["Ping", `${figure(tier.ping_ms)} ms`],
     ["Since", sinceText(kind)],
   ]);
   const heading = `${kind[0].toUpperCase()}${kind.slice(1)}`;

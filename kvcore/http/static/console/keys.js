@@ -125,7 +125,7 @@ function row({ key, version, size, media_type: mediaType, expires_at: expiresAt 
     element("td", { class: "wide" }, element("code", {}, version)),
     element("td", { class: "number", title: `${size} bytes` }, bytes(size)),
     element("td", { class: "wide" }, mediaType),
-    element("td", { class: "nowrap" }, expiry(expiresAt)),
+    element("td", { class: "nowrap" }, expiry(expiresAt, { isRough: true })),
   );
 }
 

@@ -5,7 +5,7 @@
 import { Problem, request, requestJson } from "./api.js";
 import { Chart } from "./chart.js";
 import { byId, fill, setText } from "./elements.js";
-import { figure } from "./format.js";
+import { duration, figure, whole } from "./format.js";
 import { currentHealth } from "./health.js";
 import { adviceOn } from "./notices.js";
 import { startPolling } from "./polling.js";
@@ -22,7 +22,7 @@ const MOST_OPERATIONS = 7;
 /** Those that work on keys, by their names in the API's description. The rest is people, probes and this page looking on. */
 const KEY_OPERATIONS = new Set(["putValue", "getValue", "deleteValue", "putRawValue", "getRawValue", "deleteRawValue", "listKeys", "deleteKeys", "runBatch"]);
 /** What the numbers of a channel are called here. @type {Record<string, string>} */
-const STATES = { waiting: "waiting", unsettled: "in hand", consumers: "workers" };
+const STATES = { waiting: "waiting", unsettled: "in hand" };
 const OTHERS = "everything else";
 const DURATION = "kvcore_http_request_duration_seconds";
 
@@ -32,7 +32,7 @@ const charts = {
   hits: new Chart({ caption: "Cache hit ratio", empty: "No reads in the last seconds.", atLeast: 1, shown: percent, heading: "Lowest", isLowest: true }),
   lag: new Chart({ caption: "Lag", empty: "Not known yet.", shown: seconds }),
   breakers: new Chart({ caption: "Circuit breakers", empty: "Not known yet.", atLeast: 1, shown: breakerState, heading: "At worst" }),
-  queue: new Chart({ caption: "Queue depth", empty: "Not known yet." }),
+  queue: new Chart({ caption: "Queue depth", empty: "Not known yet.", shown: whole }),
   failures: new Chart({ caption: "Refused and failed requests per second", empty: "None in the last five minutes.", hidesZero: true }),
 };
 const readings = new Readings();
@@ -40,7 +40,9 @@ const readings = new Readings();
 let isShown = false;
 let pollNow = () => {};
 let probeNow = () => {};
-/** What the administration said of the queue last; null: nothing. @type {{lag: number | null, depth: Map<string, number> | null, why: string} | null} */
+/** @typedef {{depth: Map<string, number>, workers: Map<string, number>}} Queue messages by channel and state, and workers by channel */
+
+/** What the administration said of the queue last; null: nothing. @type {{lag: number | null, queue: Queue | null, why: string} | null} */
 let probed = null;
 
 /** Let the view work. The metrics are read whichever view is shown, so that there is a history when somebody looks. */
@@ -156,27 +158,43 @@ function showBreakers(reading) {
  */
 function showQueue(reading, interval) {
   const hasWorker = [...sums(reading.get("kvcore_lag_seconds_count"), "").values()].some((count) => count > 0);
-  const depth = depthIn(reading);
+  const inMetrics = queueIn(reading);
+  const queue = inMetrics.depth.size > 0 ? inMetrics : (probed?.queue ?? null);
   if (hasWorker && interval !== null) charts.lag.add(quantiles(interval.increases("kvcore_lag_seconds_bucket"), 1));
   else if (!hasWorker && probed?.lag !== undefined) charts.lag.add(new Map([["a probe's way through", probed?.lag ?? null]]));
-  if (depth.size > 0) charts.queue.add(depth);
-  else if (probed?.depth) charts.queue.add(probed.depth);
+  if (queue !== null) charts.queue.add(queue.depth);
+  sayWorkers(queue?.workers ?? new Map());
   const why = whyUnknown();
   charts.lag.say(hasWorker ? "No writes in the last seconds." : why);
   charts.queue.say(why);
 }
 
-/** @param {Reading} reading */
-function depthIn(reading) {
-  /** @type {Map<string, number>} */
-  const depth = new Map();
+/**
+ * Say how many workers there are on each channel, and loudly where there is none.
+ *
+ * @param {Map<string, number>} workers
+ */
+function sayWorkers(workers) {
+  const idle = [...workers].filter(([, count]) => count === 0).map(([channel]) => channel);
+  const numbers = [...workers].map(([channel, count]) => `${whole(count)} for ${channel}`);
+  if (idle.length > 0) charts.queue.remark(`No worker for ${idle.join(" and ")}: what the queue has is kept, and gets nowhere until one runs (kvctl worker).`, true);
+  else charts.queue.remark(numbers.length > 0 ? `Workers: ${numbers.join(", ")}.` : "");
+}
+
+/**
+ * @param {Reading} reading
+ * @returns {Queue} empty where the metrics say nothing of it
+ */
+function queueIn(reading) {
+  /** @type {Queue} */
+  const { depth, workers } = { depth: new Map(), workers: new Map() };
+  // Each process tells what it sees of the whole queue, or what it has in hand itself: the most is what is known.
   for (const { labels, value } of reading.get("kvcore_queue_messages") ?? []) {
     const name = `${labels.channel}, ${STATES[labels.state] ?? labels.state}`;
-    // Each process tells what it sees of the whole queue, or what it has in hand itself: the most is what is known.
     depth.set(name, Math.max(value, depth.get(name) ?? 0));
   }
-  for (const { labels, value } of reading.get("kvcore_queue_consumers") ?? []) depth.set(`${labels.channel}, ${STATES.consumers}`, value);
-  return depth;
+  for (const { labels, value } of reading.get("kvcore_queue_consumers") ?? []) workers.set(labels.channel, Math.max(value, workers.get(labels.channel) ?? 0));
+  return { depth, workers };
 }
 
 function whyUnknown() {
@@ -190,25 +208,31 @@ async function probe() {
   if (!isShown || health === null || !("queue" in health.components)) return true;
   try {
     const ask = /** @type {const} */ ({ isQuiet: true, scope: "admin", patienceMs: PROBE_MS });
-    const [{ data: queue }, lag] = await Promise.all([requestJson("/admin/queue", ask), requestJson("/admin/queue/lag", ask).catch(() => null)]);
-    const why = lag === null ? "A probe did not come through the queue within 5 s: is there a worker?" : "";
-    probed = { lag: lag?.data.lag_s ?? null, depth: depthOf(queue), why };
+    const queue = queueOf((await requestJson("/admin/queue", ask)).data);
+    const isDrained = queue.workers.get("writes") !== 0; // else a probe would stay in the queue, and the next one too
+    const lag = isDrained ? await requestJson("/admin/queue/lag", ask).catch(() => null) : null;
+    const why = isDrained ? "A probe did not come through the queue within 5 s." : "There is no worker, so nothing comes through the queue.";
+    probed = { lag: lag?.data.lag_s ?? null, queue, why: lag === null ? why : "" };
   } catch (error) {
     const problem = /** @type {Problem} */ (error);
     const isRefused = problem.status === 401 || problem.status === 403;
-    probed = { lag: null, depth: null, why: isRefused ? "No worker runs in this node, and the queue is shown to tokens with the scope “admin” only." : `${problem.title}: ${problem.detail}` };
+    probed = { lag: null, queue: null, why: isRefused ? "No worker runs in this node, and the queue is shown to tokens with the scope “admin” only." : `${problem.title}: ${problem.detail}` };
   }
   return true;
 }
 
-/** @param {{channels: Record<string, Record<string, number | null>>}} queue */
-function depthOf({ channels }) {
-  /** @type {Map<string, number>} */
-  const depth = new Map();
-  for (const [channel, numbers] of Object.entries(channels ?? {})) {
-    for (const [state, count] of Object.entries(numbers)) if (typeof count === "number") depth.set(`${channel}, ${STATES[state] ?? state}`, count);
+/**
+ * @param {{channels: Record<string, Record<string, number | null>>}} data
+ * @returns {Queue}
+ */
+function queueOf({ channels }) {
+  /** @type {Queue} */
+  const { depth, workers } = { depth: new Map(), workers: new Map() };
+  for (const [channel, numbers] of Object.entries(channels)) {
+    if (typeof numbers.consumers === "number") workers.set(channel, numbers.consumers);
+    for (const [state, name] of Object.entries(STATES)) if (typeof numbers[state] === "number") depth.set(`${channel}, ${name}`, numbers[state]);
   }
-  return depth;
+  return { depth, workers };
 }
 
 // --- numbers --------------------------------------------------------------------------------------------------------
@@ -229,7 +253,8 @@ function percent(value) {
 /** @param {number | null | undefined} value */
 function seconds(value) {
   if (typeof value !== "number") return "–";
-  return value < 1 ? `${figure(value * 1000)} ms` : `${figure(value)} s`;
+  if (value >= 60) return duration(value);
+  return value < 0.9995 ? `${figure(value * 1000)} ms` : `${figure(value)} s`;
 }
 
 /** @param {number | null | undefined} value */

@@ -9,7 +9,7 @@ const JSON_TYPE = /^application\/json\s*(;|$)|^[^;]*\+json\s*(;|$)/i;
 const TEXT_TYPE = /^(text\/|application\/(xml|javascript|ecmascript|yaml|x-yaml|toml|sql|graphql|x-www-form-urlencoded)\s*(;|$)|[^;]*\+(xml|yaml)\s*(;|$))/i;
 const CHARSET = /;\s*charset\s*=\s*"?([^\s";]+)/i;
 const HEX_ROW = 8;
-const HEX_ROWS = 16;
+const HEX_ROWS = 8; // more would push the buttons below out of sight
 const BASE64_BYTES = 3 * 1024;
 
 /**
