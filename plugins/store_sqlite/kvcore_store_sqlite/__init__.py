@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kvcore.backends import Factory, Store
 from kvcore.hookspecs import hookimpl
+from kvcore_store_sqlite.diagnosis import diagnose
 from kvcore_store_sqlite.settings import SqliteSettings
 from kvcore_store_sqlite.store import SqliteStore, open_sqlite
 
@@ -19,7 +20,9 @@ __all__ = ("SqliteSettings", "SqliteStore", "kvcore_commands", "kvcore_stores", 
 @hookimpl
 def kvcore_stores() -> Iterable[Factory[Store]]:
     """Give the store "sqlite"."""
-    return [Factory(name="sqlite", backend=SqliteStore, settings=SqliteSettings, open=open_sqlite)]
+    return [
+        Factory(name="sqlite", backend=SqliteStore, settings=SqliteSettings, open=open_sqlite, diagnose=diagnose),
+    ]
 
 
 @hookimpl

@@ -20,10 +20,14 @@ from kvcore.errors import SettingsError
 from kvcore_store_sqlite.sql import migrations, statement
 from kvcore_store_sqlite.translating import translating
 
-__all__ = ("Database", "locked", "schema_version")
+__all__ = ("Database", "InUseError", "locked", "schema_version")
 
 _APPLICATION_ID: Final = 0x6B766372
 _PATIENCE_MS: Final = 2000
+
+
+class InUseError(SettingsError):
+    """Another process has the database open."""
 
 
 class Database:
@@ -97,7 +101,9 @@ def _lock(path: Path, lock: int) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise _refusal(path, "another process uses this database; stop that one, or choose another path") from None
+        raise InUseError(
+            f"store.sqlite.path: {path}: another process uses this database; stop that one, or choose another path"
+        ) from None
     except OSError as error:
         raise _refusal(path, f"its file system has no locks ({error.strerror}); use a local disk") from error
 
