@@ -160,7 +160,8 @@ def refreshes(writes: Sequence[Write], outcomes: Sequence[Outcome], lifetimes: L
         stored, entry = outcome.version, None
         if outcome.verdict is Verdict.REJECTED:
             stored = max(stored, _above(mutation.version))
-        elif stored == mutation.version:
+        elif stored == mutation.version and not mutation.restored:
+            # What is restored may have been there already, and nobody can tell that it came as it was: the store knows.
             entry = mutation.entry
         known = found.get(mutation.key)
         if known is None or known.version < stored or (known.version == stored and known.entry is None):

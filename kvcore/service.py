@@ -36,7 +36,7 @@ from kvcore.backends import (
     listing_of,
 )
 from kvcore.batching import Batcher
-from kvcore.clock import HybridClock, version_at
+from kvcore.clock import HybridClock, version_at, version_ms
 from kvcore.config import Settings
 from kvcore.direct import DirectWrites
 from kvcore.errors import (
@@ -418,7 +418,7 @@ class KeyValueService:
         is brought in step; what it does not have stays out of it, since nobody has asked for it.
 
         Raises:
-            RequestError: it can never succeed: it is a tombstone, or its version or its end lie too far in the future.
+            RequestError: it can never succeed: it is a tombstone, its version lies in the future, or its end too far in it.
             UnavailableError: `outcome` tells what became of it.
         """
         self._check_key(key)
@@ -444,8 +444,9 @@ class KeyValueService:
         if entry.value is None or entry.version <= NEVER:
             raise RequestError("what has no value or no version cannot be restored")
         self._check_value(entry.value)
-        if self._clock.is_ahead(entry.version):
-            raise RequestError(f"version {entry.version} lies too far in the future: no node has given it")
+        if version_ms(entry.version) > self._clock.now_ms():
+            # It is not cached, so no other node would know of it, and what these accept from now on would be lost below it.
+            raise RequestError(f"version {entry.version} lies in the future: restore it later, or is a clock wrong?")
         longest_ms = self._clock.now_ms() + 1000 * MAX_TTL_S
         if entry.expires_at_ms is not None and entry.expires_at_ms > longest_ms:
             raise RequestError(f"the entry ends more than {MAX_TTL_S} seconds from now")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from kvcore.http.limiting import RateLimit
 from kvcore.http.processes import Sibling
 
-__all__ = ("Exposition", "merged", "own_exposition", "shared_exposition")
+__all__ = ("Exposition", "merged", "own_exposition", "shared_exposition", "sparing")
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ Exposition = Callable[[], Awaitable[bytes]]
 
 _PATIENCE_S: Final = 1.0
 _HEADER: Final = b"# HELP "
+_ANEW_PER_S: Final = 10.0
+_ANEW_AT_ONCE: Final = 20
 
 
 def own_exposition(registry: CollectorRegistry) -> Exposition:
@@ -38,19 +42,37 @@ def own_exposition(registry: CollectorRegistry) -> Exposition:
     return shown
 
 
+def sparing(exposition: Exposition, *, clock: Callable[[], float] = time.monotonic) -> Exposition:
+    """Return what shows metrics that are made anew `_ANEW_PER_S` times a second at most, and in between the last ones.
+
+    To make them takes many times as long as any other request, nothing else is served meanwhile, and anybody may ask.
+    """
+    limit = RateLimit(_ANEW_PER_S, _ANEW_AT_ONCE, clock=clock)
+    last: asyncio.Future[bytes] | None = None
+
+    async def shown() -> bytes:
+        nonlocal last
+        if not limit.take("") or last is None:
+            last = asyncio.ensure_future(exposition())
+        return await asyncio.shield(last)
+
+    return shown
+
+
 @asynccontextmanager
 async def shared_exposition(registry: CollectorRegistry, sibling: Sibling) -> AsyncIterator[Exposition]:
     """Answer the other processes, and yield what asks them. A process that does not answer within a second is left out."""
+    of_this_one = sparing(own_exposition(registry))
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(generate_latest(registry))
+        writer.write(await of_this_one())
         await writer.drain()
         writer.close()
 
     async def shown() -> bytes:
         others = [number for number in range(sibling.count) if number != sibling.number]
         texts = await asyncio.gather(*(_asked(_socket_of(sibling, number)) for number in others))
-        found = dict(zip(others, texts, strict=True)) | {sibling.number: generate_latest(registry)}
+        found = dict(zip(others, texts, strict=True)) | {sibling.number: await of_this_one()}
         return merged({number: found[number] for number in sorted(found)})
 
     own = _socket_of(sibling, sibling.number)

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from kvcore import __version__
 from kvcore.http.answers import Answer
-from kvcore.http.exposition import Exposition, own_exposition
+from kvcore.http.exposition import Exposition, own_exposition, sparing
 from kvcore.http.openapi import DescribedAnswer, described
 from kvcore.http.problems import problem
 from kvcore.http.requests import NoQuery, read_query
@@ -45,7 +45,7 @@ def _example(status: str, tier: str) -> dict[str, Any]:
 
 def health_handlers(instance: Instance, exposition: Exposition | None = None) -> list[HTTPRouteHandler]:
     """Return the handlers of `/health…` and `/metrics` over a node or worker; None: it shows its own metrics."""
-    shown = exposition or own_exposition(instance.metrics.registry)
+    shown = sparing(exposition or own_exposition(instance.metrics.registry))
 
     @get(
         "/health",

@@ -26,6 +26,10 @@ _STATIC = resources.files("kvcore.http") / "static"
 _ASSETS: Final = frozenset(file.name for file in (_STATIC / "swagger-ui").iterdir())
 
 
+# Its buttons send requests: in the frame of another page somebody could be led to press them.
+_OF_DOCS: Final = {"Content-Security-Policy": "frame-ancestors 'none'", "X-Content-Type-Options": "nosniff"}
+
+
 class SwaggerUi(OpenAPIRenderPlugin):
     """Swagger UI from the files in this package; Litestar's own loads them from elsewhere."""
 
@@ -49,7 +53,7 @@ def openapi_config(handlers: Iterable[Any] = ()) -> OpenAPIConfig:
         tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
         security=[{BEARER: []}, {}],
         components=components(operations),
-        path="/docs",
+        openapi_router=Router("/docs", route_handlers=[], response_headers=_OF_DOCS, include_in_schema=False),
         render_plugins=[SwaggerUi()],
     )
 

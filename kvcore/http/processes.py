@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -85,12 +86,16 @@ class _Parent:
 
     def __enter__(self) -> _Parent:
         os.set_blocking(self._wakes.fileno(), False)
+        # Signals come while it waits, and at no other time. One in the midst of a fork would find a child that is not known yet, or one
+        # that takes itself for the parent, and would be lost.
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         self._woke = signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lifeline.close()  # whatever is left stops by itself
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         for child in self._children.values():
             child.process.join()
         signal.set_wakeup_fd(self._woke)
@@ -115,9 +120,12 @@ class _Parent:
         pipes = [child.told for child in self._children.values() if not child.is_ready]
         ends = [child.process.sentinel for child in self._children.values()]
         due = min(self._restarts.values(), default=None)
-        happened = connection.wait(
-            [*pipes, *ends, self._woken], None if due is None else max(0.0, due - time.monotonic())
-        )
+        patience_s = None if due is None else max(0.0, due - time.monotonic())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        try:
+            happened = connection.wait([*pipes, *ends, self._woken], patience_s)
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         if self._woken in happened:
             os.read(self._woken.fileno(), 4096)
 
@@ -170,6 +178,7 @@ class _Parent:
         signal.set_wakeup_fd(-1)
         for one in _SIGNALS:
             signal.signal(one, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         os.setpgrp()  # the terminal's Ctrl-C goes to the parent, who passes it on
         self._lifeline.close()
         for child in self._children.values():
@@ -180,3 +189,6 @@ class _Parent:
         except KvcoreError as error:
             print(f"kvctl: {error}", file=sys.stderr, flush=True)  # noqa: T201 - as the command line says it
             raise SystemExit(1) from None
+        finally:
+            if self._held.poll():  # the parent is no more, or waits for the end of all
+                shutil.rmtree(self._folder, ignore_errors=True)

@@ -91,6 +91,7 @@ async def _serve(resolved: Resolved, plugins: Plugins, listener: socket.socket, 
             exposition = await stack.enter_async_context(shared_exposition(node.metrics.registry, sibling))
         config = _uvicorn(build_app(node, plugins, exposition), round(resolved.settings.http.shutdown_s))
         await NodeServer(config, node, listener, sibling).serve([listener])
+    announce(f"kvcore has stopped, process {os.getpid()}")
 
 
 async def _drain(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
@@ -105,6 +106,7 @@ async def _drain(resolved: Resolved, plugins: Plugins, listener: socket.socket) 
             await asyncio.wait([task])
         if not task.cancelled() and (fault := task.exception()) is not None:
             raise KvcoreError(f"the worker has ended by a fault: {fault!r}") from fault
+    announce(f"the worker has stopped, process {os.getpid()}")
 
 
 def _uvicorn(app: ASGIApp, shutdown_s: int) -> uvicorn.Config:
@@ -135,6 +137,7 @@ class InstanceServer(uvicorn.Server):
         self.server_state = self._connections
         self._instance = instance
         self._address = listener.getsockname()
+        self._is_stopping = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and tell where, and what is there behind it."""
@@ -165,6 +168,9 @@ class InstanceServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Look after the connections, ten times a second, and tell whether to stop."""
         self._connections.sweep(counter)
+        if self._instance.phase == "draining" and not self._is_stopping:
+            self._is_stopping = True  # told here, and not where the signal comes: that may be in the midst of a line
+            announce(f"{self.title} is stopping, process {os.getpid()}")
         return await super().on_tick(counter)
 
 

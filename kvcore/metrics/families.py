@@ -182,11 +182,6 @@ class Families(Collector):
         """Return all by name, those that count nothing yet included."""
         return sorted(family.described for family in self._families)
 
-    def describe(self) -> Iterator[Metric]:
-        """Give the names, for the registry."""
-        for described in self.described():
-            yield Metric(described.name.removesuffix("_total"), described.meaning, described.type)
-
     def collect(self) -> Iterator[Metric]:
         """Give what is shown now."""
         for look in self._beforehand:

@@ -366,6 +366,12 @@ def test_metrics_count_requests_and_cache_hits(client: httpx.Client, key: str) -
     assert sample(hits) >= before[1] + 1
 
 
+@pytest.mark.parametrize("page", ["/", "/docs"])
+def test_no_page_with_buttons_is_shown_in_a_frame_of_another(client: httpx.Client, page: str) -> None:
+    """Whoever visits a foreign page is not led to press what sends requests to a node."""
+    assert "frame-ancestors 'none'" in client.get(page, follow_redirects=True).headers["content-security-policy"]
+
+
 def test_the_documentation_needs_no_other_host(client: httpx.Client) -> None:
     """The pages load what they need from this node, and the schema describes every operation on keys."""
     for page in ("/", "/docs"):

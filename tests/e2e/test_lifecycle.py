@@ -30,11 +30,12 @@ def test_data_is_still_there_after_a_restart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_node_with_success(tmp_path: Path, number: signal.Signals) -> None:
-    """SIGTERM and Ctrl-C are ordinary ways to stop: exit code 0 or that of Ctrl-C, and no traceback."""
+    """SIGTERM and Ctrl-C are ordinary ways to stop: exit code 0, no traceback, and the log says when it began and ended."""
     with running_node({"store.sqlite.path": str(tmp_path / "kvcore.db")}) as node:
         node.signal(number)
         assert node.wait() == 0
         assert "Traceback" not in "".join(node.lines)
+        assert node.lines[-2:] == [f"kvcore {what}, process {node.pid}\n" for what in ("is stopping", "has stopped")]
 
 
 def test_a_draining_node_says_so_and_serves_on(tmp_path: Path) -> None:

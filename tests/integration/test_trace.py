@@ -118,3 +118,10 @@ def test_a_trace_begins_at_the_proxy_where_there_is_none_to_go_on(stage: Stage, 
     assert len(request_id) == 32
     for lines in (stage.proxy, stage.node):
         assert lines.of(request_id=request_id)["trace_id"] == request_id
+
+
+def test_no_path_makes_a_line_that_cannot_be_read(stage: Stage) -> None:
+    """What is not text, or looks like a key, is not in the log of the proxy; the first word of the API is."""
+    for path, told in {"/%ff%fe": "/", "/%1B[31m": "/", "/kv%3Fkey=secret": "/kv", "/kv/secret": "/kv"}.items():
+        request_id = httpx.get(f"{stage.url}{path}", timeout=30).headers["x-request-id"]
+        assert stage.proxy.of(request_id=request_id)["path"] == told

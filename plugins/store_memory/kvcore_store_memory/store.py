@@ -91,7 +91,7 @@ class MemoryStore:
             exists = held is not None and held.is_live(now_ms)
             return Outcome(Verdict.REJECTED, ZERO if held is None else held.version, exists, reason)
         outcome = judge(mutation, held, now_ms)
-        if outcome.verdict is Verdict.APPLIED:
+        if outcome.verdict is Verdict.APPLIED and (held is None or held.version != mutation.version):
             self._keep(mutation.key, mutation.entry, held)
         if mutation.request_id and is_final(mutation, outcome):
             self._answers[mutation.request_id] = _written_ms(mutation.version), outcome

@@ -14,17 +14,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from kvcore.backends import Refresh
+from kvcore.clock import version_at
 from kvcore.config import WorkerSettings
 from kvcore.errors import ConditionFailedError, UnavailableError
 from kvcore.model import PRESENT, ZERO, Entry, Mutation, Outcome, Version
 from kvcore.service import Ack, KeyValueService, Written
-from tests.unit.core.fakes import FakeCache, FakeStore, Fault
+from tests.unit.core.fakes import EPOCH_MS, FakeCache, FakeStore, Fault
 from tests.unit.core.stage import Stage, settings_of
 from tests.unit.core.virtual_time import VirtualTimeLoop
 
 T = TypeVar("T")
 
 KEYS = st.sampled_from(["a", "a", "b"])
+KEPT = st.sampled_from(["a", "b", "c", "c"])
 NODES = st.sampled_from([0, 1])
 TIERS = st.sampled_from(["cache", "queue", "store"])
 FAULTS = st.sampled_from(["before", "after", "hang", "hang after", "full", "bug"])
@@ -172,6 +174,19 @@ class ServiceMachine(RuleBasedStateMachine):
         if quiet and not holds:
             assert not attempt.is_acknowledged
 
+    @rule(node=NODES, key=KEPT, ack=ACKS, beside_write=st.booleans())
+    def restore(self, node: int, key: str, ack: Ack, beside_write: bool) -> None:
+        """Restore an entry from before all that is written here, and, when that was read, the next one; maybe beside a write."""
+        older, newer = self._kept(key), self._kept(key)
+
+        async def beside() -> None:
+            written = self._attempt(key, delete=False)
+            await asyncio.gather(self._restore(node, newer), self._try(1 - node, written, ack=ack, alone=False))
+
+        self.run(self._restore(node, older))
+        self.read(1 - node, key)
+        self.run(beside() if beside_write else self._restore(node, newer))
+
     @rule(node=NODES, key=KEYS, from_store=st.booleans())
     def read_on(self, node: int, key: str, from_store: bool) -> None:
         """Read no older than what was seen before: one's own writes, and what one has read."""
@@ -250,7 +265,7 @@ class ServiceMachine(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         """When all works again and the queue is empty, store, cache and acknowledgements agree."""
         self.run(self._rest())
-        for key in ("a", "b"):
+        for key in ("a", "b", "c"):
             entry = self.stage.store.entries.get(key, Entry(ZERO))
             self._check_acknowledged(key, entry)
             self._check_refused_is_not_there(key)
@@ -293,6 +308,12 @@ class ServiceMachine(RuleBasedStateMachine):
         self.attempts.append(attempt)
         return attempt
 
+    def _kept(self, key: str) -> Attempt:
+        """Return what was written long ago, elsewhere, and is to be restored."""
+        attempt = self._attempt(key, delete=False)
+        attempt.version = version_at(EPOCH_MS - 86_400_000 + len(self.attempts))
+        return attempt
+
     async def _try(
         self, node: int, attempt: Attempt, *, alone: bool = True, ttl_s: int | None = None, **how: Any
     ) -> None:
@@ -315,6 +336,20 @@ class ServiceMachine(RuleBasedStateMachine):
             assert written.version > self.given[node], "a node's later write is older"
         self.given[node] = max(self.given[node], written.version)
         self.seen[attempt.key] = max(self.seen.get(attempt.key, ZERO), written.version)
+
+    async def _restore(self, node: int, kept: Attempt) -> None:
+        entry = Entry(kept.version or ZERO, kept.value)
+        try:
+            came_to = await self.nodes[node].restore(kept.key, entry)
+        except UnavailableError as error:
+            kept.fate = error.outcome
+            if error.outcome == "unknown":
+                self.uncertain.add(kept.key)
+            return
+        assert self.stage.store.entries[kept.key].version >= came_to.version >= entry.version
+        if came_to.what == "restored":
+            kept.fate = "stored"
+            self.seen[kept.key] = max(self.seen.get(kept.key, ZERO), entry.version)
 
     @staticmethod
     def _write(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kvcore.http.exposition import merged
+from kvcore.http.exposition import merged, sparing
 from kvcore.metrics import Metrics
 
 
@@ -59,3 +61,37 @@ def test_the_metrics_of_a_node_can_be_merged() -> None:
     """Whatever a node counts goes through it."""
     text = generate_latest(Metrics().registry)
     assert len(samples(merged({0: text, 1: text}))) == 2 * len(samples(text))
+
+
+async def test_metrics_are_made_anew_ten_times_a_second_at_most() -> None:
+    """Twenty at once after a pause; whoever asks for more is shown the last ones, since making them holds up everybody else."""
+    made, now_s = 0, 0.0
+
+    async def exposition() -> bytes:
+        nonlocal made
+        made += 1
+        return b"%d" % made
+
+    shown = sparing(exposition, clock=lambda: now_s)
+    assert [await shown() for _ in range(100)][-1] == b"20"
+    now_s = 0.5
+    assert [await shown() for _ in range(100)][-1] == b"25"
+
+
+async def test_metrics_are_made_for_the_others_too_when_one_gives_up() -> None:
+    """Who shares them with others, and goes away, takes them from nobody."""
+    asked, done = asyncio.Event(), asyncio.Event()
+
+    async def exposition() -> bytes:
+        asked.set()
+        await done.wait()
+        return b"text"
+
+    shown = sparing(exposition, clock=lambda: 0.0)
+    readers = [asyncio.ensure_future(shown()) for _ in range(100)]
+    await asked.wait()
+    readers[-2].cancel()
+    await asyncio.wait([readers[-2]])
+    done.set()
+    assert await readers[-1] == b"text"
+    await asyncio.gather(*readers, return_exceptions=True)
