@@ -182,7 +182,7 @@ def test_a_signal_ends_a_worker_cleanly(tmp_path: Path, number: signal.Signals) 
         wait_for_line(process, "the worker is ready")
         process.send_signal(number)
         _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (0, "")
+    assert (process.returncode, said) == (0, stopping("the worker", process.pid))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -192,7 +192,12 @@ def test_a_signal_ends_a_node_in_an_orderly_way(number: signal.Signals) -> None:
         wait_for_line(process, "ready")
         process.send_signal(number)
         _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (0, "")
+    assert (process.returncode, said) == (0, stopping("kvcore", process.pid))
+
+
+def stopping(who: str, pid: int) -> str:
+    """Return what a process says when it stops, and nothing else."""
+    return f"{who} is stopping, process {pid}\n{who} has stopped, process {pid}\n"
 
 
 def shown(*arguments: str) -> dict[str, Any]:

@@ -380,10 +380,11 @@ def test_the_last_words_of_a_process_are_in_its_form_too(form: str) -> None:
 
 
 def test_every_line_of_a_node_is_json_and_names_it() -> None:
-    """Where the log is JSON, what a node says of its start is too, with the words that others wait for."""
+    """Where the log is JSON, what a node says of its start and its end is too, with the words that others wait for."""
     with running_node({"profile": "memory", "log.format": "json", "log.level": "error"}) as node:
         tag = httpx.get(f"{node.url}/health").json()["node"]
         assert node.stop() == 0
     said = [json.loads(line) for line in node.lines]
     assert {line["node"] for line in said} == {tag}
-    assert said[-1]["message"].startswith("kvcore is ready, process ")
+    ends = ["kvcore is ready", "kvcore is stopping", "kvcore has stopped"]
+    assert [line["message"].partition(", process ")[0] for line in said[-3:]] == ends
