@@ -65,7 +65,7 @@ def stage(redis_servers: RedisServers, rabbitmq_cluster: RabbitCluster, database
         except MissingServerError as error:
             if os.environ.get("CI"):
                 pytest.fail(str(error), pytrace=False)
-            pytest.skip(str(error))
+            pytest.skip(str(error))  # the message names what to install; with CI set it has failed above
         with proxy:
             yield Stage(proxy, node, worker)
 
