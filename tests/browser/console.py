@@ -43,6 +43,7 @@ class Console:
         self.value = editor.get_by_role("textbox", name="Value")
         self.media_type = editor.get_by_label("Media type", exact=True)
         self.ttl = editor.get_by_role("spinbutton", name="TTL (seconds)")
+        self.file = editor.get_by_label("Take a file")
         self.only_if_unchanged = editor.get_by_role("checkbox", name="Only if unchanged")
         self.editor = editor
 
@@ -74,6 +75,10 @@ class Console:
         """Press "Delete", and say once more that it is meant."""
         self.press("Delete")
         self.dialog("Delete").get_by_role("button", name="Delete", exact=True).click()
+
+    def leave(self) -> None:
+        """Say that what is not saved may go."""
+        self.dialog("Leave").get_by_role("button", name="Leave", exact=True).click()
 
     def button(self, name: str) -> Locator:
         """Return the button of a name; one that lies behind an open dialog is found too."""

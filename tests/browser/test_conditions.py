@@ -57,6 +57,7 @@ def test_an_edit_that_loses_changes_nothing_and_keeps_what_was_typed(lost: Conso
 def test_who_has_lost_can_look_at_what_the_other_wrote(lost: Console, client: Client, key: str) -> None:
     """The button "Show theirs" brings the value and its version, on which the next conditional edit is made."""
     lost.press("Show theirs")
+    lost.leave()
     expect(lost.value).to_have_value('"theirs"')
     expect(lost.alert).to_have_count(0)
     lost.value.fill('"both"')

@@ -37,8 +37,8 @@ def test_put_get_and_delete_with_the_mouse(console: Console, client: Client, key
     assert written is not None
     assert (written.data, written.media_type) == (b'{"n": 1}', "application/json")
 
-    console.value.fill("")
-    console.press("Get")
+    console.press("New")
+    console.get(key)
     expect(console.value).to_have_value('{"n": 1}')
     expect(console.fact("Version")).to_have_text(written.version)
     expect(console.fact("Size")).to_contain_text("8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import pytest
 from playwright.sync_api import Locator, Route, expect
 
@@ -77,6 +78,22 @@ def test_a_queue_without_a_worker_is_told_of_loudly(opened: Opened, node: PickyN
     console.page.route("**/metrics", without_workers)
     expect(queue.get_by_role("status")).to_have_class("alert")
     expect(queue).to_contain_text("No worker for writes and refreshes")
+
+
+def test_what_is_refused_or_fails_is_counted_and_what_is_ordinary_is_not(opened: Opened, node: PickyNode) -> None:
+    """A request that is not valid counts; a key that does not exist and a condition that does not hold are answers."""
+    console = opened(node.url, "Live")
+    requests = figure(console, "Requests per second")
+    failures = figure(console, "Refused and failed requests per second")
+    expect(requests.get_by_role("table")).to_be_visible()  # from now on there is a reading to compare with
+    with httpx.Client(base_url=node.url) as client:
+        assert client.get("/kv/no-such-key").status_code == 404
+        assert client.put("/kv/no-such-key", content=b"1", headers={"if-match": "*"}).status_code == 412
+        expect(requests.get_by_role("row").filter(has_text="putRawValue")).to_be_visible()
+        expect(failures.get_by_role("row")).to_have_count(0)
+        assert client.get("/keys?limit=none").status_code == 400
+    expect(failures.get_by_role("row").filter(has_text="400 and other 4xx")).to_be_visible()
+    expect(failures).to_contain_text("but for 404")
 
 
 def without_workers(route: Route) -> None:

@@ -78,6 +78,15 @@ def conflict(console: Console, client: Client) -> None:
     expect(console.button("Overwrite theirs")).to_be_visible()
 
 
+def leave_unsaved(console: Console) -> None:
+    """Ask for another key with an edit that is not saved."""
+    console.get("orders/2026/note")
+    expect(console.value).to_have_value("two\nlines")
+    console.value.fill("three\nlines")
+    console.get("orders/2026/0001")
+    expect(console.dialog("Leave")).to_be_visible()
+
+
 def ask_to_discard(console: Console) -> None:
     """Open the dialog of a discard."""
     console.button("Discard").first.click()
@@ -114,6 +123,7 @@ def test_a_view_can_be_used_by_everybody(opened: Opened, furnished: PickyNode, a
 STATES: Final[dict[str, tuple[View, Callable[[Console, Client], None]]]] = {
     "conflict": ("Keys", conflict),
     "bytes": ("Keys", lambda console, _: show_bytes(console)),
+    "leave": ("Keys", lambda console, _: leave_unsaved(console)),
     "token": ("Keys", lambda console, _: console.press("Token")),
     "discard": ("Dead letters", lambda console, _: ask_to_discard(console)),
 }

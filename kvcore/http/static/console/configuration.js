@@ -55,7 +55,16 @@ function showMatching() {
 
 /** @param {Setting} setting */
 function settingRow({ setting, value, source }) {
-  return element("tr", {}, element("th", { scope: "row" }, element("code", {}, setting)), element("td", {}, value === null ? "not set" : element("code", {}, valueText(value))), element("td", {}, source));
+  return element("tr", {}, element("th", { scope: "row" }, element("code", {}, ...breakable(setting))), element("td", {}, value === null ? "not set" : element("code", {}, valueText(value))), element("td", {}, source));
+}
+
+/**
+ * Return a name that may break after each dot and underscore, where a line is too short for it.
+ *
+ * @param {string} name
+ */
+function breakable(name) {
+  return name.split(/(?<=[._])/).flatMap((part, at) => (at === 0 ? [part] : [element("wbr"), part]));
 }
 
 /** @param {unknown} value */

@@ -11,7 +11,7 @@ import { indented, isJson } from "./json.js";
 import { clearNotices, refuse, tell } from "./notices.js";
 import { isAgreed } from "./question.js";
 import { asText, hexDump, isJsonType } from "./value.js";
-import { editedValue, isChanged, restoreText, settleValue, showValue, startValue, typedText } from "./valuefield.js";
+import { editedValue, isChanged, settleValue, showValue, startValue, takeFile, typedText } from "./valuefield.js";
 
 /** @typedef {import("./entries.js").Entry} Entry */
 /** @typedef {import("./entries.js").Condition} Condition */
@@ -32,8 +32,6 @@ const conditionBox = /** @type {HTMLInputElement} */ (byId("only-if-unchanged"))
 let seen = null;
 /** What the field of the TTL was filled with: unless it is changed, the expiry stays as it is. */
 let filledTtl = "";
-/** A text that was typed and not saved. @type {{key: string, text: string, mediaType: string} | null} */
-let mine = null;
 /** Counts what was asked for, so that an answer that comes late is not shown over a newer one. */
 let turn = 0;
 /** @type {(key: string, isStored: boolean) => void} */
@@ -46,46 +44,65 @@ let changed = () => {};
  */
 export function startEditor(onChange) {
   changed = onChange;
-  startValue(currentKey);
+  startValue(currentKey, guardPage);
+  byId("key-form").addEventListener("click", clearOldNotices, { capture: true });
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
     void save();
   });
   byId("get").addEventListener("click", () => void openKey(currentKey()));
   byId("delete").addEventListener("click", () => void remove());
-  byId("new").addEventListener("click", startNew);
-  byId("back-to-mine").addEventListener("click", backToMine);
-  byId("key").addEventListener("input", showSeen);
+  byId("new").addEventListener("click", () => void startNew());
+  byId("upload").addEventListener("change", () => void take());
+  byId("key").addEventListener("input", () => {
+    conditionBox.checked = true; // that it was switched off was meant for the key that stood here before
+    showSeen();
+  });
   byId("key").addEventListener("keydown", (event) => {
-    if (event.key !== "Enter") return; // in this field it would save, and so overwrite what was never looked at
+    if (event.key !== "Enter") return; // in this field it would save, where whoever names a key wants to see it
     event.preventDefault();
     void openKey(currentKey());
   });
-  ttlField.addEventListener("input", showTtlNote);
+  ttlField.addEventListener("input", () => {
+    showTtlNote();
+    guardPage();
+  });
   conditionBox.addEventListener("change", showConditionNote);
   showSeen();
 }
 
 /**
- * Read a key and show it.
+ * Read a key and show it, unless something is unsaved and is to stay.
  *
  * @param {string} key
  */
 export async function openKey(key) {
   clearNotices();
   if (!isKey(key)) return;
-  keepMine();
   turn += 1;
   const asked = turn;
   try {
     const entry = await readEntry(key);
-    if (asked !== turn) return;
-    showKey(key);
-    if (entry === null) showMissing(key);
-    else showEntry(key, entry);
+    if (asked === turn) await showAnswer(key, entry);
   } catch (error) {
     if (asked === turn) refuse("key-alert", error);
   }
+}
+
+/**
+ * @param {string} key
+ * @param {Entry | null} entry
+ */
+async function showAnswer(key, entry) {
+  const isForIt = entry === null && seen === null && currentKey() === key; // what was typed is to become this very key
+  if (!isForIt && !(await mayReplace(isUnsaved()))) return;
+  showKey(key);
+  if (entry !== null) {
+    showEntry(key, entry);
+    return;
+  }
+  if (!isForIt) showNothing();
+  showMissing(key);
 }
 
 /**
@@ -103,32 +120,38 @@ function showEntry(key, { version, value, mediaType, expiresAt, from }) {
 
 /** @param {string} key */
 function showMissing(key) {
-  const isTyped = seen === null || isChanged();
   seen = { key, version: null, size: 0, mediaType: "", expiresAt: null, from: "" };
   conditionBox.checked = true;
-  if (!isTyped) showValue(null, mediaTypeField.value);
-  fillTtl(null);
   showSeen();
   tell(`There is no key ${plainKey(key)}. Save makes it.`);
 }
 
-function startNew() {
-  clearNotices();
-  keepMine();
-  turn += 1;
-  seen = null;
-  conditionBox.checked = false;
-  mediaTypeField.value = JSON_TYPE;
+function showNothing() {
   fillTtl(null);
-  showValue(null, JSON_TYPE);
+  showValue(null, mediaTypeField.value);
+}
+
+async function startNew() {
+  turn += 1;
+  if (!(await mayReplace(isUnsaved()))) return;
+  seen = null;
+  conditionBox.checked = true;
+  mediaTypeField.value = JSON_TYPE;
+  showNothing();
   showKey("");
   showSeen();
   byId("key").focus();
 }
 
+async function take() {
+  const input = /** @type {HTMLInputElement} */ (byId("upload"));
+  const file = input.files?.[0];
+  if (file && (await mayReplace(isChanged()))) await takeFile(file);
+  input.value = ""; // so that the same file can be taken again
+}
+
 async function save() {
   const key = currentKey();
-  clearNotices();
   if (isKey(key) && isMediaType()) await write(key, conditionFor(key));
 }
 
@@ -137,8 +160,8 @@ async function save() {
  * @param {Condition} condition
  */
 async function write(key, condition) {
-  const value = editedValue();
-  const mediaType = mediaTypeField.value.trim();
+  const [value, text, before] = [editedValue(), typedText(), seen];
+  const mediaType = mediaTypeField.value.trim() || "application/octet-stream";
   const expiresAt = chosenExpiry(key);
   const ttl = expiresAt === null ? null : Math.max(1, Math.ceil((expiresAt - Date.now()) / 1000));
   turn += 1;
@@ -146,12 +169,14 @@ async function write(key, condition) {
     try {
       const { version, isStored } = await writeEntry(key, { value, mediaType, ttl }, condition);
       const moment = expiresAt === null ? null : new Date(expiresAt).toISOString();
-      if (seen?.key !== key) conditionBox.checked = true; // from now on there is something to compare with
-      seen = { key, version, size: value.length, mediaType: mediaType || "application/octet-stream", expiresAt: moment, from: "" };
-      if (mine?.key === key) forgetMine();
-      settleValue();
-      fillTtl(moment);
-      showSeen();
+      if (seen === before) {
+        if (seen?.key !== key) conditionBox.checked = true; // from now on there is something to compare with
+        seen = { key, version, size: value.length, mediaType, expiresAt: moment, from: "" };
+        mediaTypeField.value = mediaType;
+        settleValue(value, text);
+        fillTtl(moment);
+        showSeen();
+      }
       tell(`Saved ${plainKey(key)}: ${isStored ? "stored" : "accepted by the queue"} as version ${version}.`);
       changed(key, isStored);
     } catch (error) {
@@ -163,7 +188,6 @@ async function write(key, condition) {
 async function remove() {
   const key = currentKey();
   const condition = conditionFor(key);
-  clearNotices();
   if (!isKey(key)) return;
   const which = condition.version === undefined ? "whatever its value is now" : `as long as it has the version ${condition.version}`;
   if (await isAgreed("Delete", `Delete the key ${plainKey(key)}, ${which}?`)) await removeIf(key, condition);
@@ -206,16 +230,18 @@ async function refuseWrite(error, key, again, label) {
   const theirs = await readEntry(key).catch(() => undefined);
   const version = theirs === undefined ? error.version : (theirs?.version ?? null);
   const buttons = [
-    theirs === undefined ? null : button("Show theirs", () => showTheirs(key, theirs)),
+    theirs === undefined ? null : button("Show theirs", () => void showTheirs(key, theirs)),
     button(label, () => {
       clearNotices();
       void again(version);
     }),
   ];
+  const isUnread = seen?.key !== key && version !== null;
+  const what = isUnread ? "This key exists already, and was not read here" : "Somebody else has changed this key";
   const now = version === null ? "it does not exist any more" : `it has version ${version} now`;
   refuse(
     "key-alert",
-    `Somebody else has changed this key: ${now}. Nothing of yours was written.`,
+    `${what}: ${now}. Nothing of yours was written.`,
     theirs ? preview(theirs) : null,
     element("div", { class: "row" }, ...buttons),
   );
@@ -225,15 +251,15 @@ async function refuseWrite(error, key, again, label) {
  * @param {string} key
  * @param {Entry | null} theirs
  */
-function showTheirs(key, theirs) {
+async function showTheirs(key, theirs) {
+  if (!(await mayReplace(isUnsaved()))) return;
   clearNotices();
-  keepMine();
+  showKey(key);
   if (theirs !== null) {
     showEntry(key, theirs);
-    tell("This is theirs. “Back to mine” brings your text back, to be saved over it.");
     return;
   }
-  showValue(null, mediaTypeField.value);
+  showNothing();
   showMissing(key);
 }
 
@@ -245,35 +271,33 @@ function preview({ value, mediaType }) {
   return element("pre", { class: "wrap" }, full.length > PREVIEW_CHARACTERS ? `${full.slice(0, PREVIEW_CHARACTERS)}…` : full);
 }
 
-/** Keep what was typed and not saved before something else is shown in its place. */
-function keepMine() {
-  const text = typedText();
-  if (text !== null && isChanged() && text !== "" && currentKey() !== "" && seen !== null) {
-    mine = { key: seen.key, text, mediaType: mediaTypeField.value };
-    byId("back-to-mine").title = `What you have typed for ${plainKey(seen.key)}`;
-  }
-  byId("back-to-mine").hidden = mine === null;
+// --- what is not saved ----------------------------------------------------------------------------------------------
+
+function isUnsaved() {
+  const isOther = seen !== null && seen.version !== null && (mediaTypeField.value !== seen.mediaType || ttlField.value !== filledTtl);
+  return isChanged() || isOther;
 }
 
-function backToMine() {
-  if (mine === null) return;
-  const { key, text, mediaType } = mine;
-  clearNotices();
-  if (seen?.key !== key) {
-    seen = null;
-    conditionBox.checked = false;
-  }
-  showKey(key);
-  mediaTypeField.value = mediaType;
-  restoreText(text);
-  forgetMine();
-  showSeen();
-  tell(`This is your text for ${plainKey(key)}. It is not saved yet.`);
+/**
+ * Tell whether what is in the editor may be replaced: where something would be lost, that is asked.
+ *
+ * @param {boolean} isLoss
+ */
+async function mayReplace(isLoss) {
+  const key = seen?.key ?? currentKey();
+  const what = key === "" ? "What you have typed" : `What you have changed for ${plainKey(key)}`;
+  return !isLoss || isAgreed("Leave", `${what} is not saved, and would be lost.`, "Keep editing");
 }
 
-function forgetMine() {
-  mine = null;
-  byId("back-to-mine").hidden = true;
+/** Have the browser ask before it leaves the page, while there is something to lose: a page that may ask is not kept for the way back. */
+function guardPage() {
+  if (isUnsaved()) addEventListener("beforeunload", askFirst);
+  else removeEventListener("beforeunload", askFirst);
+}
+
+/** @param {Event} event */
+function askFirst(event) {
+  event.preventDefault();
 }
 
 // --- the form -------------------------------------------------------------------------------------------------------
@@ -283,8 +307,8 @@ function forgetMine() {
  * @returns {Condition}
  */
 function conditionFor(key) {
-  if (!conditionBox.checked || seen === null || seen.key !== key) return {};
-  return seen.version === null ? { isNew: true } : { version: seen.version };
+  if (!conditionBox.checked) return {};
+  return seen?.key === key && seen.version !== null ? { version: seen.version } : { isNew: true };
 }
 
 /**
@@ -328,6 +352,7 @@ function showSeen() {
   fillFacts(byId("facts"), facts);
   showConditionNote();
   showTtlNote();
+  guardPage();
 }
 
 function showConditionNote() {
@@ -336,10 +361,15 @@ function showConditionNote() {
   byId("condition-note").textContent = !conditionBox.checked
     ? "Saves over whatever is there."
     : !isOfKey
-      ? "Get the key first: until then there is nothing to compare with, and it saves over whatever is there."
+      ? "This key was not read here: saves only if it does not exist yet. Switched off, it saves over whatever is there."
       : isNew
         ? "Saves only if the key still does not exist."
         : "Saves only if the key still has the version above.";
+}
+
+/** @param {Event} event a click in the form: an action begins, though what is not valid never gets as far as being sent */
+function clearOldNotices({ target }) {
+  if (target instanceof Element && target.closest("button, #upload") !== null) clearNotices();
 }
 
 /** @param {string} key */

@@ -24,6 +24,16 @@ const KEY_OPERATIONS = new Set(["putValue", "getValue", "deleteValue", "putRawVa
 /** What the numbers of a channel are called here. @type {Record<string, string>} */
 const STATES = { waiting: "waiting", unsettled: "in hand" };
 const OTHERS = "everything else";
+/** What failures are called, by their status or its first digit. */
+const FAILURES = new Map([
+  ["5", "5xx: not served"],
+  ["429", "429: over its rate"],
+  ["401", "401, 403: not allowed"],
+  ["403", "401, 403: not allowed"],
+  ["4", "400 and other 4xx: not valid"],
+]);
+/** Refusals that are answers: there is no such key, the condition does not hold. */
+const ORDINARY = new Set(["404", "412"]);
 const DURATION = "kvcore_http_request_duration_seconds";
 
 const charts = {
@@ -48,6 +58,7 @@ let probed = null;
 /** Let the view work. The metrics are read whichever view is shown, so that there is a history when somebody looks. */
 export function startLive() {
   fill(byId("figures"), ...Object.values(charts).map((chart) => chart.figure));
+  charts.failures.remark("Answers 4xx and 5xx, but for 404 (no such key) and 412 (a condition that does not hold), which are ordinary.");
   pollNow = startPolling(poll, PACE_MS);
   probeNow = startPolling(probe, PROBE_MS);
 }
@@ -117,10 +128,10 @@ function mostCommon(counts) {
 
 /** @param {Map<string, number>} counts by status */
 function failures(counts) {
-  const found = new Map([["5xx: not served", 0], ["429: over its rate", 0], ["401, 403: not allowed", 0]]);
+  const found = new Map([...FAILURES.values()].map((name) => [name, 0]));
   for (const [status, count] of counts) {
-    const name = status >= "500" ? "5xx: not served" : status === "429" ? "429: over its rate" : "401, 403: not allowed";
-    if (status >= "500" || ["401", "403", "429"].includes(status)) found.set(name, (found.get(name) ?? 0) + count);
+    const name = FAILURES.get(status) ?? FAILURES.get(status[0]);
+    if (name !== undefined && !ORDINARY.has(status)) found.set(name, (found.get(name) ?? 0) + count);
   }
   return found;
 }

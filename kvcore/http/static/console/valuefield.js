@@ -15,6 +15,10 @@ let original = null;
 /** The original as text; null: it is not shown as one. @type {import("./value.js").EditableText | null} */
 let shown = null;
 let hasCrlf = false;
+/** Whether the original comes from a file, and is saved nowhere yet. */
+let isTaken = false;
+/** Called when the value may have become another. */
+let changed = () => {};
 
 /**
  * Show a value: as text where its media type says so, it can be edited without harm, and it is not large.
@@ -24,27 +28,16 @@ let hasCrlf = false;
  */
 export function showValue(value, mediaType) {
   original = value;
+  isTaken = false;
   const isText = value === null || (isTextType(mediaType) && value.length <= LARGE_BYTES);
   const text = value === null ? { text: "", hasCrlf: false } : asText(value, mediaType);
   if (isText && text !== null) showText(text);
   else showBytes(/** @type {Uint8Array} */ (value), mediaType);
 }
 
-/**
- * Show a text that is not the original: what somebody has written before.
- *
- * @param {string} text
- */
-export function restoreText(text) {
-  showText({ text: "", hasCrlf: false });
-  original = null;
-  textField.value = text;
-  showTools();
-}
-
 /** Return the bytes to be written: those that were read where nothing was changed. */
 export function editedValue() {
-  if (original !== null && !isChanged()) return original;
+  if (original !== null && !isEdited()) return original;
   return asBytes({ text: textField.value, hasCrlf });
 }
 
@@ -53,15 +46,25 @@ export function typedText() {
   return byId("as-text").hidden ? null : textField.value;
 }
 
-/** Tell whether the text is another than it was. */
+/** Tell whether the value is another than the one that was read or saved. */
 export function isChanged() {
+  return isTaken || isEdited();
+}
+
+function isEdited() {
   return !byId("as-text").hidden && textField.value !== (shown?.text ?? "");
 }
 
-/** Take what is there now, which was just written, for the original. */
-export function settleValue() {
-  original = editedValue();
-  if (!byId("as-text").hidden) shown = { text: textField.value, hasCrlf };
+/**
+ * Take what was written for the original. What has been typed since then is still to be saved.
+ *
+ * @param {Uint8Array} value
+ * @param {string | null} text as it stood in the field; null: the value was bytes
+ */
+export function settleValue(value, text) {
+  original = value;
+  isTaken = false;
+  if (text !== null) shown = { text, hasCrlf };
   showTools();
 }
 
@@ -69,8 +72,10 @@ export function settleValue() {
  * Let the buttons around the value work.
  *
  * @param {() => string} nameOfKey names what is downloaded
+ * @param {() => void} onChange called when the value, or its media type, may have become another
  */
-export function startValue(nameOfKey) {
+export function startValue(nameOfKey, onChange) {
+  changed = onChange;
   textField.addEventListener("input", showTools);
   mediaTypeField.addEventListener("input", showTools);
   byId("indent").addEventListener("click", () => replaceText(indented(textField.value)));
@@ -80,12 +85,12 @@ export function startValue(nameOfKey) {
     if (text) showText(text);
   });
   byId("type-instead").addEventListener("click", () => {
-    showText({ text: "", hasCrlf: false });
     original = null;
+    isTaken = false;
+    showText({ text: "", hasCrlf: false });
     textField.focus();
   });
   byId("download").addEventListener("click", () => download(editedValue(), nameOfKey()));
-  byId("upload").addEventListener("change", (event) => void take(/** @type {HTMLInputElement} */ (event.target)));
   showValue(null, mediaTypeField.value);
 }
 
@@ -138,7 +143,7 @@ function showTools() {
   const isText = !byId("as-text").hidden;
   const isJsonText = isText && isJsonType(mediaTypeField.value);
   byId("indent").hidden = !(isJsonText && textField.value.length <= 1e6 && isJson(textField.value));
-  byId("as-it-was").hidden = !(isText && original !== null && isChanged());
+  byId("as-it-was").hidden = !(isText && original !== null && isEdited());
   byId("download").hidden = original === null && textField.value === "";
   const isWrong = isJsonText && textField.value !== "" && textField.value.length <= 1e6 && !isJson(textField.value);
   byId("value-note").textContent = isWrong
@@ -146,16 +151,20 @@ function showTools() {
     : isText && hasCrlf
       ? "The line ends of this value are CRLF, and stay so."
       : "";
+  changed();
 }
 
-/** @param {HTMLInputElement} input */
-async function take(input) {
-  const file = input.files?.[0];
-  if (!file) return;
-  mediaTypeField.value = file.type || "application/octet-stream";
+/**
+ * Show what is in a file, to be saved.
+ *
+ * @param {File} file
+ */
+export async function takeFile(file) {
   const value = new Uint8Array(await file.arrayBuffer());
-  input.value = "";
+  mediaTypeField.value = file.type || "application/octet-stream";
   showValue(value, mediaTypeField.value);
+  isTaken = true;
+  changed();
   byId("value-note").textContent = `${file.name}, ${exactBytes(value.length)}: not saved yet.`;
 }
 
