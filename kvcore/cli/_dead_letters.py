@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -108,13 +108,8 @@ def replay(
     kvctl dead-letters replay --all
     """
     _refuse_unclear(ids, every=every)
-    with connected(url, token_file) as client, Progress("replayed") as progress:
-        count = 0
-        for some in _all_now(client) if every else [ids or ()]:
-            count += client.admin.replay(some)
-            progress.at(count)
-    show({"replayed": count}, f"replayed {count}", as_json=as_json)
-    _tell_missing(ids, count)
+    with connected(url, token_file) as client:
+        _decide(client.admin.replay, "replayed", _all_now(client) if every else [ids or ()], ids, as_json=as_json)
 
 
 @app.command()
@@ -137,18 +132,26 @@ def discard(
     _refuse_unclear(ids, every=every)
     which = "ALL dead letters" if every else f"{len(ids or ())} of the dead letters"
     ask(f"Discard {which} at {url} for good?", yes=yes)
-    with connected(url, token_file) as client, Progress("discarded") as progress:
+    with connected(url, token_file) as client:
+        _decide(client.admin.discard, "discarded", _all_now(client) if every else [ids or ()], ids, as_json=as_json)
+
+
+def _decide(
+    act: Callable[[Sequence[str]], int],
+    done: str,
+    lots: Iterable[Sequence[str]],
+    named: list[str] | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Act on letters lot by lot, and tell how many; where some that were `named` were not there, end as for a missing key."""
+    with Progress(done) as progress:
         count = 0
-        for some in _all_now(client) if every else [ids or ()]:
-            count += client.admin.discard(some)
+        for lot in lots:
+            count += act(lot)
             progress.at(count)
-    show({"discarded": count}, f"discarded {count}", as_json=as_json)
-    _tell_missing(ids, count)
-
-
-def _tell_missing(ids: list[str] | None, count: int) -> None:
-    """Say so, and end as for a key that does not exist, where some of the letters that were named were not there."""
-    if ids and (missing := len(set(ids)) - count) > 0:
+    show({done: count}, f"{done} {count}", as_json=as_json)
+    if named and (missing := len(set(named)) - count) > 0:
         note(f"{missing} of those named were not there: they were replayed or discarded before, or never there")
         raise typer.Exit(ExitCode.NOT_FOUND)
 
