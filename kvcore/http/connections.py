@@ -32,6 +32,8 @@ class Connections(ServerState):
         self.times = settings.http
         self.metrics = metrics
         self.buffers = buffers
+        self.is_draining = False
+        self.linger_s = 0.0
         self._round: list[object] = []
         metrics.http.connections.set_function(lambda: len(self.connections))
         metrics.http.buffered.set_function(lambda: self.buffers.held)
@@ -49,6 +51,15 @@ class Connections(ServerState):
             self.metrics.http.limited("buffered-bytes")
             largest.cut_off()
         return True
+
+    def drain(self, linger_s: float) -> None:
+        """From now on let each connection end with its next answer; see `StrictHttpProtocol.drain` and `shutdown`.
+
+        `linger_s`: for how long a client is waited for that is about to send its first request, or to close.
+        """
+        self.is_draining, self.linger_s = True, linger_s
+        for connection in self.connections:
+            cast("StrictHttpProtocol", connection).drain()
 
     def sweep(self, tick: int) -> None:
         """Close what clients have kept waiting for too long: a tenth of the connections at each of ten ticks a second."""

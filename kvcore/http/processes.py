@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -39,7 +40,7 @@ class Sibling(msgspec.Struct, frozen=True):
     """One of `count` processes on a port.
 
     `folder` is for these processes alone, and its owner. `lifeline` is at its end when the process that has started them is
-    no more.
+    no more. `all_stop` tells whether that is so, or all are told to stop: not only this one.
     """
 
     number: int
@@ -47,17 +48,22 @@ class Sibling(msgspec.Struct, frozen=True):
     folder: Path
     lifeline: int
     is_ready: Callable[[], None]
+    all_stop: Callable[[], bool]
 
 
-def run_processes(count: int, run: Callable[[Sibling], None], ready: Callable[[], None]) -> None:
+def run_processes(
+    listener: socket.socket, count: int, run: Callable[[Sibling], None], ready: Callable[[], None]
+) -> None:
     """Run `count` processes, each of which calls `run`, until a signal ends them; call `ready` when all are ready once.
+
+    They share `listener`, which is closed here when they are told to stop: the last of them to close it closes the port.
 
     Raises:
         KvcoreError: one of them has ended with an error before all were ready, and has said why.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvcore-")))
-        parent = stack.enter_context(_Parent(count, run, ready, folder))
+        parent = stack.enter_context(_Parent(listener, count, run, ready, folder))
         parent.watch()
 
 
@@ -71,7 +77,15 @@ class _Child:
 
 
 class _Parent:
-    def __init__(self, count: int, run: Callable[[Sibling], None], ready: Callable[[], None], folder: Path) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        count: int,
+        run: Callable[[Sibling], None],
+        ready: Callable[[], None],
+        folder: Path,
+    ) -> None:
+        self._listener = listener
         self._count = count
         self._run = run
         self._ready = ready
@@ -82,6 +96,7 @@ class _Parent:
         self._were_ready = False
         self._stopping = False
         self._held, self._lifeline = connection.Pipe(duplex=False)
+        self._on, self._goes_on = connection.Pipe(duplex=False)  # at its end when all are to stop
         self._woken, self._wakes = connection.Pipe(duplex=False)
 
     def __enter__(self) -> _Parent:
@@ -169,6 +184,8 @@ class _Parent:
     def _stop(self, number: signal.Signals) -> None:
         self._stopping = True
         self._restarts.clear()
+        self._listener.close()
+        self._goes_on.close()  # before the signals, so that whoever gets one knows
         for child in self._children.values():
             if child.process.pid is not None and child.process.is_alive():
                 os.kill(child.process.pid, number)
@@ -181,9 +198,12 @@ class _Parent:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         os.setpgrp()  # the terminal's Ctrl-C goes to the parent, who passes it on
         self._lifeline.close()
+        self._goes_on.close()
         for child in self._children.values():
             child.told.close()
-        sibling = Sibling(number, self._count, self._folder, self._held.fileno(), lambda: tells.send_bytes(b"ready"))
+        sibling = Sibling(
+            number, self._count, self._folder, self._held.fileno(), lambda: tells.send_bytes(b"ready"), self._on.poll
+        )
         try:
             self._run(sibling)
         except KvcoreError as error:

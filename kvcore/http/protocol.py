@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import unquote
@@ -44,6 +44,24 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
+class _LastAnswer(asyncio.Transport):
+    """What the last answer of a connection is written to: to close it is left to the protocol."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        super().__init__()
+        self._transport = transport
+        self._close = close
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self._close()
+
+
 class StrictHttpProtocol(HttpToolsProtocol):
     """One connection, of which nothing is believed.
 
@@ -58,6 +76,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     _in_head = True
     _is_over = False
+    _lingers = False
     _untaken_bytes = 0
     _running: RequestResponseCycle | None = None
     _received = 0  # of the body of the last request
@@ -132,6 +151,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
             # A client that waits for "100 Continue" may leave out its body when it gets another answer, or send it: what
             # follows cannot be told from it.
             self.cycle.keep_alive = False
+        if self._all.is_draining:
+            self._make_last(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body, if it is still wanted, and there is room for it."""
@@ -197,6 +218,50 @@ class StrictHttpProtocol(HttpToolsProtocol):
     def _forget_untaken(self) -> None:
         self._buffers.answers -= self.untaken_answer
         self.untaken_answer = 0
+
+    # --- the last answer ----------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Let the connection end with the answer to the last of the requests that are there, or else to the next one.
+
+        An answer that has begun without saying that it is the last one, is not the last one: a client may send its next
+        request as soon as it has the answer.
+        """
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_started:
+            self._make_last(cycle)
+
+    def shutdown(self) -> None:
+        """Close when what is under way is answered; where no request has come yet, or a part of a head, wait a moment for it."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._lingers:
+            return
+        if self._all.linger_s and not self._is_over and (cycle is None or self.scope is not cycle.scope):
+            self.loop.call_later(self._all.linger_s, super().shutdown)
+        else:
+            super().shutdown()
+
+    def _make_last(self, cycle: RequestResponseCycle) -> None:
+        """Let an answer say `connection: close`, and close in good order after it. Requests behind it are not looked at.
+
+        The client knows by that field that they were not (RFC 9112, section 9.6).
+        """
+        cycle.keep_alive = False
+        if self._all.linger_s:
+            cycle.transport = _LastAnswer(self.transport, self._linger)
+
+    def _linger(self) -> None:
+        """Send the end, and close when the client has done so too, or has not in time; take what it sends, and drop it.
+
+        To close while something that was sent is not read, or still comes, resets the connection; by that the client may
+        lose the answer before it has read it (RFC 9112, section 9.6).
+        """
+        if self.transport.is_closing():
+            return
+        self._is_over = self._lingers = True
+        self.pipeline.clear()
+        self.transport.write_eof()
+        self.loop.call_later(self._all.linger_s, self.transport.close)
 
     # --- patience -----------------------------------------------------------------------------------------------------
 

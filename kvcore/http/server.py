@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import logging
 import os
@@ -21,14 +20,16 @@ import uvloop
 from litestar.types import ASGIApp
 
 from kvcore.config import Resolved
-from kvcore.errors import KvcoreError, SettingsError
+from kvcore.errors import KvcoreError
 from kvcore.http.app import build_app, build_worker_app
 from kvcore.http.connections import Connections
 from kvcore.http.exposition import Exposition, shared_exposition
 from kvcore.http.limiting import Buffers
+from kvcore.http.listener import bound, drop_handshakes, has_backlog
 from kvcore.http.processes import Sibling, run_processes
 from kvcore.http.protocol import StrictHttpProtocol
 from kvcore.logs import announce, name_node
+from kvcore.notifying import notify_ready
 from kvcore.plugins import Plugins
 from kvcore.runtime import Drain, Health, Instance, Node, open_node, open_worker
 
@@ -36,6 +37,11 @@ __all__ = ("drain", "serve")
 
 _OTHER_FILES: Final = 1024
 """Files besides those of clients' connections: databases, connections to servers."""
+_LINGER_S: Final = 1.0
+"""At the end: for a first request on a new connection, and for a client to close after its last answer."""
+_HANDSHAKES_S: Final = 0.2
+"""For handshakes under way to end: a round trip, and not much longer, since whoever comes meanwhile waits for a second."""
+_BACKLOG_EVERY_S: Final = 0.05
 
 
 def serve(resolved: Resolved, plugins: Plugins) -> None:
@@ -50,15 +56,16 @@ def serve(resolved: Resolved, plugins: Plugins) -> None:
     """
     settings = resolved.settings.http
     _allow_files(resolved.settings.limits.connections)
-    with _bound("http", settings.host, settings.port) as listener:
+    with bound("http", settings.host, settings.port) as listener:
         count = settings.processes
         if count == 1:
             _run(_serve(resolved, plugins, listener))
         else:
             run_processes(
+                listener,
                 count,
                 lambda sibling: _run(_serve(resolved, plugins, listener, sibling)),
-                lambda: announce(f"kvcore is ready, process {os.getpid()} with {count} of its own; Ctrl-C stops it"),
+                lambda: _tell_ready("kvcore", f" with {count} of its own"),
             )
 
 
@@ -71,8 +78,13 @@ def drain(resolved: Resolved, plugins: Plugins) -> None:
         UnavailableError: a backend cannot be opened now.
     """
     settings = resolved.settings.worker
-    with _bound("worker", settings.host, settings.port) as listener:
+    with bound("worker", settings.host, settings.port) as listener:
         _run(_drain(resolved, plugins, listener))
+
+
+def _tell_ready(title: str, how: str = "") -> None:
+    announce(f"{title} is ready, process {os.getpid()}{how}; Ctrl-C stops it")
+    notify_ready()
 
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -136,7 +148,9 @@ class InstanceServer(uvicorn.Server):
         )
         self.server_state = self._connections
         self._instance = instance
+        self._listener = listener
         self._address = listener.getsockname()
+        self._linger_s = 0.0
         self._is_stopping = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -154,7 +168,7 @@ class InstanceServer(uvicorn.Server):
     def tell(self, health: Health) -> None:
         """Say what is there, and where, and that it is ready."""
         self.tell_places(health)
-        announce(f"{self.title} is ready, process {os.getpid()}; Ctrl-C stops it")
+        _tell_ready(self.title)
 
     def tell_places(self, health: Health) -> None:
         """Say which tiers there are, and where the pages are."""
@@ -170,12 +184,19 @@ class InstanceServer(uvicorn.Server):
         self._connections.sweep(counter)
         if self._instance.phase == "draining" and not self._is_stopping:
             self._is_stopping = True  # told here, and not where the signal comes: that may be in the midst of a line
+            self._connections.drain(self._linger_s)
             announce(f"{self.title} is stopping, process {os.getpid()}")
         return await super().on_tick(counter)
 
 
 class NodeServer(InstanceServer):
-    """Serves a node, and drains before it stops."""
+    """Serves a node, and drains before it stops, so that no request is lost.
+
+    While it drains, each connection ends with its next answer. Then it lets nobody begin a connection, takes those that
+    have got through, and closes the port; who has not sent a first request yet has a moment for it. Connections that have
+    had an answer before and were idle all the time are closed at once: a proxy that keeps its own for less than
+    `http.drain_s` has none of these. Without `http.drain_s`, and for Ctrl-C, nobody is waited for but requests under way.
+    """
 
     pages = (("console", "/"), ("docs", "/docs"), *InstanceServer.pages)
 
@@ -194,6 +215,23 @@ class NodeServer(InstanceServer):
             loop.add_reader(lifeline, self._orphaned, loop, lifeline)
             self._sibling.is_ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and finish what is under way."""
+        if self._linger_s and (self._sibling is None or self._sibling.all_stop()):
+            await self._accept_the_last()
+        await super().shutdown(sockets)
+
+    async def _accept_the_last(self) -> None:
+        """Return when nobody waits to be accepted, and nobody can come; or at once where the system has no way to do that.
+
+        uvicorn closes the port in the same turn of the loop.
+        """
+        handshakes_end = time.monotonic() + _HANDSHAKES_S
+        is_over = not drop_handshakes(self._listener)
+        while not is_over and not self.force_exit:
+            await asyncio.sleep(_BACKLOG_EVERY_S)
+            is_over = time.monotonic() >= handshakes_end and not has_backlog(self._listener)
+
     def _orphaned(self, loop: asyncio.AbstractEventLoop, lifeline: int) -> None:
         loop.remove_reader(lifeline)
         self.handle_exit(signal.SIGTERM, None)
@@ -211,6 +249,7 @@ class NodeServer(InstanceServer):
         if self._stop_at is not None:
             self.force_exit = True
             drain_s = 0.0
+        self._linger_s = _LINGER_S if drain_s else 0.0
         self._instance.phase = "draining"
         self._stop_at = time.monotonic() + drain_s
 
@@ -257,24 +296,3 @@ def _allow_files(connections: int) -> None:
         resource.setrlimit(
             resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
         )
-
-
-def _bound(table: str, host: str, port: int) -> socket.socket:
-    """Bind without listening: while the process starts, connections are refused. `table`: where host and port are set."""
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, proto)
-    except (OSError, UnicodeError) as error:
-        raise SettingsError(f"{table}.host: cannot listen at {host}: {error}") from None
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise SettingsError(f"{table}.host: this machine does not have the address {host}") from None
-        hint = f"choose another one with --port or KVCORE_{table.upper()}__PORT"
-        raise SettingsError(f"{table}.port: cannot listen at {host}:{port}: {error.strerror}; {hint}") from None
-    return listener

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from kvcore.testing.nodes import running_node
+from tests.relentless import relentless_writers
 
 
 def test_data_is_still_there_after_a_restart(tmp_path: Path) -> None:
@@ -70,6 +72,32 @@ def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
         thread.join()
         assert node.wait() == 0
     assert answers[0].json()["type"] == "/problems/version-not-reached"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel cannot be told to let nobody in")
+def test_a_node_that_stops_loses_no_request() -> None:
+    """Whoever has a connection gets an answer to what it sends, up to the last; all others are refused."""
+    with running_node({"profile": "memory", "http.drain_s": "0.3"}) as node, relentless_writers(node.port) as writers:
+        writers.wait_for(500)
+        node.signal(signal.SIGTERM)
+        assert node.wait() == 0
+        writers.wait()
+    assert writers.lost == []
+
+
+def test_each_answer_of_a_draining_node_is_the_last_on_its_connection() -> None:
+    """A proxy does not keep the connection for a request that would come when the node is gone."""
+    with (
+        running_node({"profile": "memory", "http.drain_s": "60"}) as node,
+        httpx.Client(base_url=node.url) as client,
+    ):
+        assert "connection" not in client.get("/health/live").headers
+        node.signal(signal.SIGTERM)
+        while client.get("/health/live").headers.get("connection") != "close":
+            pass
+        answers = [client.put("/kv/k", content=b"1"), client.get("/nothing"), client.get("/health/ready")]
+        assert [answer.status_code for answer in answers] == [200, 404, 503]
+        assert [answer.headers["connection"] for answer in answers] == ["close"] * 3
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

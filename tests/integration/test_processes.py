@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import httpx
@@ -15,6 +16,7 @@ from kvcore.testing.production import production_settings
 from kvcore.testing.servers import Database, RabbitCluster, RedisServers
 from kvcore.testing.servers.process import wait_until
 from kvcore.testing.servers.process_tree import Member, is_alive, members
+from tests.relentless import relentless_writers
 
 COUNT = 3
 
@@ -90,6 +92,27 @@ def test_a_signal_ends_all(node: NodeProcess) -> None:
     assert node.wait() == 0
     assert len(there) == COUNT
     assert not any(map(is_alive, there))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel cannot be told to let nobody in")
+def test_all_stop_without_losing_a_request(settings: dict[str, str]) -> None:
+    """None of them leaves connections to the others, or to the one that has started them, that nobody takes any more."""
+    draining = settings | {"http.processes": str(COUNT), "http.drain_s": "0.3"}
+    with running_node(draining) as node, relentless_writers(node.port) as writers:
+        writers.wait_for(500)
+        node.signal(signal.SIGTERM)
+        assert node.wait() == 0
+        writers.wait()
+    assert writers.lost == []
+
+
+def test_one_that_stops_alone_does_not_keep_the_others_from_serving(node: NodeProcess) -> None:
+    """It is replaced like one that has ended by a fault, and its clients go to the others."""
+    first = of(node)
+    os.kill(first[1].pid, signal.SIGTERM)
+    while first[1] in of(node):
+        assert asked(node, "/health/live").status_code == 200
+    wait_until(lambda: len(shown(node, "kvcore_http_connections")) == COUNT, within_s=30, what="another one serves")
 
 
 def test_none_outlives_the_process_that_has_started_it(node: NodeProcess) -> None:

@@ -35,9 +35,17 @@ UNKNOWN = problem(503, "unavailable", outcome="unknown")
 REFUSED = httpx.ConnectError("refused")
 LOST = httpx.ReadError("connection reset")
 LATE = httpx.ReadTimeout("")
+# A proxy in front of the nodes has had no answer of one, and says no more than that.
+BAD_GATEWAY = httpx.Response(502, text="<html>bad gateway", headers={"content-type": "text/html"})
+GATEWAY_TIMEOUT = httpx.Response(504, text="<html>timeout", headers={"content-type": "text/html"})
+PROXY_S_PROBLEM = problem(504, "of-a-proxy")
+PROXY_S = [BAD_GATEWAY, GATEWAY_TIMEOUT, PROXY_S_PROBLEM]
+NOT_SENT = problem(502, "of-a-proxy", outcome="not-applied")
 
 
-@pytest.mark.parametrize("failure", [NOT_APPLIED, UNKNOWN, REFUSED, LOST, LATE, problem(429, "rate-limited")], ids=repr)
+@pytest.mark.parametrize(
+    "failure", [NOT_APPLIED, UNKNOWN, REFUSED, LOST, LATE, problem(429, "rate-limited"), NOT_SENT, *PROXY_S], ids=repr
+)
 def test_a_read_is_always_sent_again(node: FakeNode, client: Any, failure: Any) -> None:
     """A read changes nothing, so it is repeated whatever became of it."""
     node.says(failure, value())
@@ -69,7 +77,7 @@ def test_a_conditional_write_is_sent_again_under_one_idempotency_key(node: FakeN
     assert [len(set(keys[:3])), len(set(keys[3:])), len(set(keys))] == [1, 1, 2]
 
 
-@pytest.mark.parametrize("failure", [UNKNOWN, LOST, LATE], ids=repr)
+@pytest.mark.parametrize("failure", [UNKNOWN, LOST, LATE, *PROXY_S], ids=repr)
 def test_without_an_idempotency_key_an_unknown_conditional_write_is_not_repeated(
     node: FakeNode, client: Any, failure: Any
 ) -> None:
@@ -81,7 +89,9 @@ def test_without_an_idempotency_key_an_unknown_conditional_write_is_not_repeated
     assert "idempotency-key" not in node.last.headers
 
 
-@pytest.mark.parametrize("failure", [NOT_APPLIED, REFUSED, httpx.ConnectTimeout(""), httpx.PoolTimeout("")], ids=repr)
+@pytest.mark.parametrize(
+    "failure", [NOT_APPLIED, NOT_SENT, REFUSED, httpx.ConnectTimeout(""), httpx.PoolTimeout("")], ids=repr
+)
 def test_what_was_certainly_not_applied_is_sent_again_whatever_it_is(node: FakeNode, client: Any, failure: Any) -> None:
     """Even a condition without an idempotency key is repeated when nothing has happened."""
     node.says(failure, written())

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 _FORKING = """
-import os, signal
+import os, signal, socket
 from kvcore.errors import KvcoreError
 from kvcore.http.processes import run_processes
 
 os.register_at_fork({where}=lambda: os.kill(os.getpid(), signal.SIGTERM))
 try:
-    run_processes(2, lambda sibling: os.read(sibling.lifeline, 1), lambda: print("all are ready"))
+    run_processes(socket.socket(), 2, lambda sibling: os.read(sibling.lifeline, 1), lambda: print("all are ready"))
 except KvcoreError as error:
     print(error)
 """
@@ -36,7 +36,7 @@ def test_a_process_that_has_only_just_begun_is_ended_by_a_signal() -> None:
 
 
 _WAITING = r"""
-import os
+import os, socket
 from kvcore.http.processes import run_processes
 
 def run(sibling):
@@ -44,7 +44,7 @@ def run(sibling):
     os.write(1, f"{sibling.folder}\n".encode())
     os.read(sibling.lifeline, 1)
 
-run_processes(2, run, lambda: None)
+run_processes(socket.socket(), 2, run, lambda: None)
 """
 
 
@@ -57,3 +57,37 @@ def test_what_they_share_is_removed_when_who_has_started_them_is_killed() -> Non
         assert parent.stdout.read() == ""  # all have ended
     assert len(folders) == 1
     assert not any(map(Path.exists, folders))
+
+
+_STOPPING = r"""
+import os, signal, socket
+from pathlib import Path
+from kvcore.http.processes import run_processes
+
+listener = socket.create_server(("127.0.0.1", 0))
+first = Path("first")
+
+def run(sibling):
+    def stop(number, frame):
+        socket.create_connection(listener.getsockname()).close()
+        os.write(1, f"{sibling.all_stop()}\n".encode())
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    if sibling.number == 0 and first.exists():
+        os.kill(os.getppid(), signal.SIGTERM)
+    elif sibling.number == 0:
+        first.write_text(str(os.getpid()))
+    sibling.is_ready()
+    os.read(sibling.lifeline, 1)
+
+run_processes(listener, 2, run, lambda: os.kill(int(first.read_text()), signal.SIGTERM))
+print("closed" if listener.fileno() < 0 else "open")
+"""
+
+
+def test_one_that_stops_alone_leaves_the_port_to_the_others(tmp_path: Path) -> None:
+    """It can tell that from the end of all; then also who has started them lets go of the port."""
+    program = [sys.executable, "-c", _STOPPING]
+    said = subprocess.run(program, check=True, capture_output=True, text=True, timeout=30, cwd=tmp_path).stdout
+    assert said.split() == ["False", "True", "True", "closed"]

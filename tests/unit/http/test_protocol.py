@@ -29,6 +29,7 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.untaken = 0
         self.ending = ""
+        self.is_half_closed = False
         self._is_read = True
 
     def write(self, data: Any) -> None:
@@ -42,6 +43,10 @@ class Wire(asyncio.Transport):
 
     def close(self) -> None:
         self.ending = self.ending or "closed"
+
+    def write_eof(self) -> None:
+        assert not self.ending
+        self.is_half_closed = True
 
     def abort(self) -> None:
         self.ending = "aborted"
@@ -72,12 +77,15 @@ class Stage:
         self.connections = Connections(settings, self.metrics, self.buffers)
         self.may_answer = asyncio.Event()
         self.may_answer.set()
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
 
     async def app(self, scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
         while (await receive()).get("more_body"):
             pass
         await self.may_answer.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await self.may_go_on.wait()
         await send({"type": "http.response.body", "body": b"ok"})
 
     def connect(self) -> tuple[StrictHttpProtocol, Wire]:
@@ -96,6 +104,12 @@ class Stage:
     def counted(self, limit: str) -> bool:
         """Tell whether a limit was met once."""
         return f'limited_total{{limit="{limit}"}} 1.0' in generate_latest(self.metrics.registry).decode()
+
+
+async def ended(wire: Wire) -> None:
+    """Return when the node has closed a connection."""
+    while not wire.ending:
+        await asyncio.sleep(0.001)  # a timer of the loop's closes it, and nothing else can be awaited
 
 
 def watch(protocol: StrictHttpProtocol, begin: int, end: int) -> None:
@@ -361,3 +375,151 @@ async def test_a_second_has_ten_ticks_and_looks_after_each_connection_once(monke
     before = len(looked_after)
     stage.connections.sweep(21)
     assert len(looked_after) == before
+
+
+CLOSE = b"\r\nconnection: close\r\n"
+MOMENT_S = 0.01
+LONG_S = 1000.0
+
+
+async def test_a_draining_connection_ends_with_its_next_answer() -> None:
+    """The answer says so, and after it the node sends its end; requests behind it are not looked at, and cost no answer."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    protocol.data_received(GET)
+    await stage.settled()
+    stage.connections.drain(MOMENT_S)
+    assert CLOSE not in wire.written
+    protocol.data_received(GET + GET)
+    await stage.settled()
+    assert wire.written.count(b"HTTP/1.1 200 ") == 2
+    assert wire.written.count(CLOSE) == 1
+    assert wire.is_half_closed
+    protocol.data_received(GET)
+    assert not stage.connections.tasks
+    await ended(wire)
+    assert wire.ending == "closed"
+    assert wire.written.count(b"HTTP/1.1 ") == 2
+
+
+async def test_what_is_there_when_draining_begins_is_answered() -> None:
+    """Of several requests that were sent without waiting the last one's answer says that it is the last."""
+    stage = Stage()
+    stage.may_answer.clear()
+    protocol, wire = stage.connect()
+    protocol.data_received((PUT % 3 + b"abc") * 3)
+    await asyncio.sleep(0)
+    stage.connections.drain(LONG_S)
+    stage.may_answer.set()
+    await stage.settled()
+    assert wire.written.count(b"HTTP/1.1 200 ") == 3
+    assert wire.written.count(CLOSE) == 1
+    assert CLOSE in wire.written[wire.written.rindex(b"HTTP/1.1 ") :]
+    assert stage.buffers.held == 0
+
+
+async def test_an_answer_that_has_begun_is_not_the_last() -> None:
+    """It cannot say so any more, so the client may have sent the next request, which is answered."""
+    stage = Stage()
+    stage.may_go_on.clear()
+    protocol, wire = stage.connect()
+    protocol.data_received(GET)
+    while not wire.written:
+        await asyncio.sleep(0)
+    stage.connections.drain(LONG_S)
+    stage.may_go_on.set()
+    await stage.settled()
+    assert not wire.is_half_closed
+    protocol.data_received(GET)
+    await stage.settled()
+    assert wire.written.count(b"HTTP/1.1 200 ") == 2
+    assert wire.written.count(CLOSE) == 1
+    assert wire.is_half_closed
+
+
+async def test_the_rest_of_a_body_after_the_last_answer_is_taken_and_dropped() -> None:
+    """A client that still sends when it is refused can send to the end, and then read why."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    stage.connections.drain(LONG_S)
+    protocol.data_received(PUT % 1_000_000 + b"x" * 100_000)
+    assert not wire.is_read()
+    protocol.cycle.more_body = False  # an application that does not read to the end
+    await stage.settled()
+    assert wire.is_half_closed
+    assert wire.is_read()
+    protocol.data_received(b"x" * 900_000)
+    assert stage.buffers.held == 0
+    assert not wire.ending
+
+
+async def test_at_the_end_a_new_connection_has_a_moment_for_its_first_request() -> None:
+    """Nothing has come on it yet, or a part of a head: it stays open for so long, and a request that comes is answered."""
+    stage = Stage()
+    used, used_wire = stage.connect()
+    used.data_received(GET)
+    await stage.settled()
+    stage.connections.drain(LONG_S)
+    new, new_wire = stage.connect()
+    begun, begun_wire = stage.connect()
+    for protocol in (used, begun):
+        protocol.data_received(GET[:20])
+    for protocol in (used, new, begun):
+        protocol.shutdown()
+    new.data_received(GET)
+    for protocol in (used, begun):
+        protocol.data_received(GET[20:])
+    await stage.settled()
+    for wire, answers in ((used_wire, 2), (new_wire, 1), (begun_wire, 1)):
+        assert wire.written.count(b"HTTP/1.1 200 ") == answers
+        assert wire.is_half_closed
+        assert not wire.ending
+
+
+async def test_at_the_end_a_connection_that_stays_silent_is_closed() -> None:
+    """At once where it has had an answer or there is nothing to wait for; after its moment where it is new."""
+    stage = Stage()
+    used, used_wire = stage.connect()
+    used.data_received(GET)
+    await stage.settled()
+    new, new_wire = stage.connect()
+    stage.connections.drain(MOMENT_S)
+    used.shutdown()
+    new.shutdown()
+    assert used_wire.ending == "closed"
+    assert not new_wire.ending
+    await ended(new_wire)
+    stage.connections.drain(0)
+    other, other_wire = stage.connect()
+    other.shutdown()
+    assert other_wire.ending == "closed"
+
+
+async def test_an_end_without_lingering_closes_after_the_answer() -> None:
+    """Who is told to stop at once waits for the requests under way, and for nothing else."""
+    stage = Stage()
+    stage.may_answer.clear()
+    protocol, wire = stage.connect()
+    protocol.data_received(GET)
+    await asyncio.sleep(0)
+    stage.connections.drain(0)
+    protocol.shutdown()
+    stage.may_answer.set()
+    await stage.settled()
+    assert CLOSE in wire.written
+    assert wire.ending == "closed"
+    assert not wire.is_half_closed
+
+
+async def test_the_end_does_not_cut_short_a_client_that_reads_its_last_answer() -> None:
+    """A connection that has had its last answer is left to its client, or its moment."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    stage.connections.drain(LONG_S)
+    protocol.data_received(GET)
+    await stage.settled()
+    protocol.shutdown()
+    assert wire.is_half_closed
+    assert not wire.ending
+    protocol.data_received(GET)
+    assert not stage.connections.tasks
