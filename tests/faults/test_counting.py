@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kvcore.testing.nodes import NodeProcess, running_node
+from kvcore.testing.servers import Instance, Service
 from tests.faults.counting import Tally, count_up
-from tests.faults.stage import LONG, Restartable, Stage
+from tests.faults.stage import LONG, Stage
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -31,19 +31,18 @@ def check(tally: Tally, remarks: list[str], where: str) -> None:
 
 async def test_on_the_memory_profile(remarks: list[str]) -> None:
     """Through a queue and a worker in the same process."""
-    with running_node({"profile": "memory"}) as node:
-        check(await count_up([node.url], "counter", clients=CLIENTS, seconds=SECONDS), remarks, "memory")
+    with Service({"profile": "memory"}) as service:
+        check(await count_up(service.urls, "counter", clients=CLIENTS, seconds=SECONDS), remarks, "memory")
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[Restartable]:
+def embedded(tmp_path: Path) -> Iterator[Instance]:
     """Give a node on the embedded profile that can be killed and started again."""
-    node = Restartable(NodeProcess, {"store.sqlite.path": str(tmp_path / "kvcore.db")}, table="http")
-    yield node
-    node.kill()
+    with Service({"store.sqlite.path": str(tmp_path / "kvcore.db")}) as service:
+        yield service.nodes[0]
 
 
-async def test_on_the_embedded_profile_while_the_node_is_killed(embedded: Restartable, remarks: list[str]) -> None:
+async def test_on_the_embedded_profile_while_the_node_is_killed(embedded: Instance, remarks: list[str]) -> None:
     """What was answered, and what a repeated request was answered first, survives the process."""
 
     async def kill_and_start() -> None:

@@ -168,7 +168,7 @@ def kill_of_a_worker(stage: Stage) -> Fault:
 def kill_of_a_node(stage: Stage) -> Fault:
     """One of two; its clients go to the other one."""
     node = stage.nodes[0]
-    return Fault(name="kill of an API node", strike=node.kill, is_over=node.is_alive, mend=node.start)
+    return Fault(name="kill of an API node", strike=node.kill, is_over=node.is_ready, mend=node.start)
 
 
 FAULTS = (

@@ -7,31 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from kvcore.testing.nodes import NodeProcess
-from tests.faults.availability import Service
+from kvcore.testing.servers import Instance, Service
+from tests.faults.availability import Service as Kind
 from tests.faults.endurance import Fault, Verdict, endure
-from tests.faults.stage import Restartable
 
 
 @pytest.fixture
-def memory() -> Iterator[Restartable]:
+def memory() -> Iterator[Instance]:
     """Give a node on the memory profile: every write goes through a queue and a worker."""
-    node = Restartable(NodeProcess, {"profile": "memory"}, table="http")
-    yield node
-    node.kill()
+    with Service({"profile": "memory"}) as service:
+        yield service.nodes[0]
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[Restartable]:
+def embedded(tmp_path: Path) -> Iterator[Instance]:
     """Give a node on the embedded profile."""
-    node = Restartable(NodeProcess, {"store.sqlite.path": str(tmp_path / "kvcore.db")}, table="http")
-    yield node
-    node.kill()
+    with Service({"store.sqlite.path": str(tmp_path / "kvcore.db")}) as service:
+        yield service.nodes[0]
 
 
-async def test_nothing_fails_while_nothing_happens(memory: Restartable, seed: int) -> None:
+async def test_nothing_fails_while_nothing_happens(memory: Instance, seed: int) -> None:
     """Clients of a healthy node are all served, and what they have seen breaks no rule."""
-    nothing = Fault(name="nothing", strike=lambda: None, is_over=memory.is_alive, mend=lambda: None)
+    nothing = Fault(name="nothing", strike=lambda: None, is_over=memory.is_ready, mend=lambda: None)
 
     verdict = await endure([memory.url], nothing, seed=seed)
 
@@ -40,13 +37,13 @@ async def test_nothing_fails_while_nothing_happens(memory: Restartable, seed: in
 
 
 async def test_no_promise_is_broken_by_a_kill_of_an_embedded_node(
-    embedded: Restartable, seed: int, verdicts: list[Verdict]
+    embedded: Instance, seed: int, verdicts: list[Verdict]
 ) -> None:
     """What was acknowledged before the kill is there after the restart, and what was seen does not go away."""
     kill = Fault(
         name="kill of an embedded node",
         strike=embedded.kill,
-        is_over=embedded.is_alive,
+        is_over=embedded.is_ready,
         mend=embedded.start,
         served=(),
     )
@@ -55,4 +52,4 @@ async def test_no_promise_is_broken_by_a_kill_of_an_embedded_node(
 
     verdicts.append(verdict)
     assert verdict.violations == []
-    assert any(service.failed for service in verdict.services if service.service is Service.WRITES)
+    assert any(service.failed for service in verdict.services if service.service is Kind.WRITES)

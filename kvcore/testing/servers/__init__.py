@@ -24,10 +24,12 @@ from kvcore.testing.servers.postgresql import PostgresServer
 from kvcore.testing.servers.process import ServerError, ServerProcess
 from kvcore.testing.servers.rabbitmq import RabbitCluster
 from kvcore.testing.servers.redis import RedisServers
+from kvcore.testing.servers.service import Instance, Service
 
 __all__ = (
     "CockroachCluster",
     "Database",
+    "Instance",
     "MissingServerError",
     "NginxProxy",
     "PostgresServer",
@@ -36,6 +38,7 @@ __all__ = (
     "ServerError",
     "ServerGroup",
     "ServerProcess",
+    "Service",
     "database_class",
 )
 

@@ -54,7 +54,7 @@ class CockroachCluster(Database):
         raise error
 
     def _node(self, index: int, port: int) -> ServerProcess:
-        name = f"cockroachdb-{index + 1}"
+        name = f"cockroach-{index + 1}"
         folder = self.folder / name
         http_port = self._http_ports[index]
         command = [self._cockroach, "start", "--insecure", f"--listen-addr={HOST}:{port}", f"--join={self._join}"]
@@ -74,8 +74,7 @@ class CockroachCluster(Database):
 
     def _start_processes(self) -> None:
         if not self._is_initialised:
-            for node in self.nodes:
-                node.start(wait=False)
+            self.launch()
             wait_until(self._initialise, within_s=_WHOLE_WITHIN_S, what="CockroachDB takes `init`")
             self._is_initialised = True
         start_together(self.nodes)
@@ -88,7 +87,7 @@ class CockroachCluster(Database):
                 raise
         return True
 
-    def _wait_until_whole(self) -> None:
+    def wait_until_whole(self) -> None:  # noqa: D102 - documented by the class above
         self.execute(f"CREATE DATABASE IF NOT EXISTS {self.database}")
         wait_until(self._is_replicated, within_s=_WHOLE_WITHIN_S, what="each CockroachDB node has a copy of everything")
 

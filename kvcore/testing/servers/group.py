@@ -92,10 +92,28 @@ class ServerGroup(ABC):
     ) -> None:
         self.stop()
 
+    @classmethod
+    def check_installed(cls) -> None:
+        """See that all executables are there, and make nothing.
+
+        Raises:
+            MissingServerError: one is not installed.
+        """
+        cls._find_executables(cls.__new__(cls))  # in an object that is nothing else: it only notes where they are
+
     @property
     @abstractmethod
     def version(self) -> str:
         """Name and version of the server, such as `Redis 7.0.15`, as a living one says it."""
+
+    def launch(self) -> None:
+        """Start what needs to wait for nothing, and return. So several groups can come up at once, with `start` after it.
+
+        Raises:
+            ServerError: one could not be prepared.
+        """
+        for process in self.processes:
+            process.start(wait=False)
 
     def start(self) -> None:
         """Start all and wait until they work together; those that run are left alone.
@@ -104,7 +122,15 @@ class ServerGroup(ABC):
             ServerError: one did not become ready in time.
         """
         self._start_processes()
-        self._wait_until_whole()
+        self.wait_until_whole()
+
+    @abstractmethod
+    def wait_until_whole(self) -> None:
+        """Wait, when each is ready, until they work together; start nothing.
+
+        Raises:
+            ServerError: that did not happen in time.
+        """
 
     def restore(self) -> None:
         """Undo what was done to them: resume the paused ones, start the dead ones, wait until they work together.
@@ -133,6 +159,7 @@ class ServerGroup(ABC):
         Raises:
             ServerError: one did not become ready in time.
         """
+        self.launch()
         start_together(self.processes)
 
     @abstractmethod
@@ -141,12 +168,4 @@ class ServerGroup(ABC):
 
         Raises:
             MissingServerError: one is not installed.
-        """
-
-    @abstractmethod
-    def _wait_until_whole(self) -> None:
-        """Wait, when each is ready, until they work together.
-
-        Raises:
-            ServerError: that did not happen in time.
         """

@@ -6,7 +6,7 @@ import random
 import socket
 from pathlib import Path
 
-__all__ = ("HOST", "free_port")
+__all__ = ("HOST", "free_port", "is_free")
 
 HOST = "127.0.0.1"
 
@@ -28,7 +28,7 @@ def free_port() -> int:
     end = _first_outgoing_port()
     for _ in range(_TRIES):
         port = random.randrange(_LOWEST, end)
-        if port not in _given and _is_free(port):
+        if port not in _given and is_free(port):
             _given.add(port)
             return port
     raise OSError(f"found no free port of {HOST} from {_LOWEST} to {end - 1}")
@@ -41,7 +41,8 @@ def _first_outgoing_port() -> int:
         return 32_768
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on a TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -72,13 +72,13 @@ class PostgresServer(Database):
             stop_signal=signal.SIGINT,  # does not wait for clients to leave, as SIGTERM would
         )
 
-    def _start_processes(self) -> None:
+    def launch(self) -> None:  # noqa: D102 - documented by the class above
         (node,) = self.nodes
         if not (node.folder / "data").exists():
             self._initialise(node.folder)
-        super()._start_processes()
+        super().launch()
 
-    def _wait_until_whole(self) -> None:
+    def wait_until_whole(self) -> None:  # noqa: D102 - documented by the class above
         if not self.execute(f"SELECT 1 FROM pg_database WHERE datname = '{self.database}'"):  # noqa: S608 - a constant
             self.execute(f"CREATE DATABASE {self.database}")
 

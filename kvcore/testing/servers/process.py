@@ -160,6 +160,20 @@ class ServerProcess:
         """Whether it was paused and not resumed."""
         return bool(self._frozen)
 
+    @property
+    def exit_code(self) -> int | None:
+        """How the process that was started last has ended: negative, by that signal. None: it runs, or was never started."""
+        return None if self._process is None else self._process.poll()
+
+    def is_ready(self) -> bool:
+        """Tell whether it answers as it should; as a condition for `wait_until`.
+
+        Raises:
+            OSError: it does not answer.
+            ServerError: it answers that it cannot.
+        """
+        return self._is_ready()
+
     def start(self, *, wait: bool = True) -> None:
         """Start it; nothing happens if it runs. Returns when it is ready, or at once without `wait`.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from kvcore.testing.servers.group import ServerGroup, find_executable, start_together
+from kvcore.testing.servers.group import ServerGroup, find_executable
 from kvcore.testing.servers.ports import HOST, free_port
 from kvcore.testing.servers.process import ServerError, ServerProcess, clean_environment, run_tool, wait_until
 
@@ -35,6 +35,7 @@ vm_memory_high_watermark.absolute = 1GB
 disk_free_limit.absolute = 10MB
 log.console = true
 log.console.level = warning
+log.console.use_colors = off
 log.file = false
 """
 
@@ -65,7 +66,7 @@ class RabbitCluster(ServerGroup):
         self._epmd = self._port_mapper()
         self.names = tuple(f"kvcore-{number}@localhost" for number in range(1, _NODES + 1))
         self._write_shared_files()
-        self.nodes = tuple(self._node(name) for name in self.names)
+        self.nodes = tuple(self._node(number, name) for number, name in enumerate(self.names, 1))
         self.processes = (self._epmd, *self.nodes)
 
     @property
@@ -81,6 +82,10 @@ class RabbitCluster(ServerGroup):
             rb"\x07versionS\x00\x00\x00.([0-9][\w.+-]*)", self._ask_living(lambda node: _greeting(node.port))
         )
         return f"RabbitMQ {found[1].decode()}" if found else "RabbitMQ"
+
+    def launch(self) -> None:  # noqa: D102 - documented by the class above
+        self._epmd.start()
+        super().launch()
 
     def restore(self) -> None:
         """Undo what was done to them, as for all groups; nodes that do not find together by themselves are killed and started.
@@ -142,7 +147,7 @@ class RabbitCluster(ServerGroup):
         )
 
     def _port_mapper(self) -> ServerProcess:
-        """Erlang's epmd, which tells nodes each other's ports. Left alone, the first node would start one that outlives it."""
+        """Erlang's epmd, which tells nodes each other's ports."""
         return ServerProcess(
             "epmd",
             [self._epmd_path, "-address", HOST, "-port", str(self._epmd_port)],
@@ -151,11 +156,11 @@ class RabbitCluster(ServerGroup):
             is_ready=lambda: _accepts(self._epmd_port),
         )
 
-    def _node(self, name: str) -> ServerProcess:
-        short, port = name.partition("@")[0], free_port()
-        folder = self.folder / short
+    def _node(self, number: int, erlang_name: str) -> ServerProcess:
+        name, port = f"rabbitmq-{number}", free_port()
+        folder = self.folder / name
         environment = self._shared_environment | {
-            "RABBITMQ_NODENAME": name,
+            "RABBITMQ_NODENAME": erlang_name,
             "RABBITMQ_NODE_IP_ADDRESS": HOST,
             "RABBITMQ_NODE_PORT": str(port),
             "RABBITMQ_DIST_PORT": str(free_port()),
@@ -171,7 +176,7 @@ class RabbitCluster(ServerGroup):
             "RUNNING_UNDER_SYSTEMD": "true",
         }
         return ServerProcess(
-            f"rabbitmq-{short}",
+            name,
             [self._server],
             folder=folder,
             port=port,
@@ -186,6 +191,7 @@ class RabbitCluster(ServerGroup):
             "HOME": str(self.folder),  # where Erlang looks for the cookie
             "ERL_EPMD_ADDRESS": HOST,
             "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_ZFLAGS": "-start_epmd false",  # where epmd was killed, a node or tool would start one that outlives it
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "rabbitmq-env.conf"),  # not there; else /etc would be asked
             "RABBITMQ_CTL_ERL_ARGS": _LOOPBACK,
             "RABBITMQ_CTL_DIST_PORT_MIN": "0",  # any that is free, not some from 35672 on
@@ -206,11 +212,7 @@ class RabbitCluster(ServerGroup):
         cookie.write_text(secrets.token_hex(16))
         cookie.chmod(0o400)
 
-    def _start_processes(self) -> None:
-        self._epmd.start()
-        start_together(self.nodes)
-
-    def _wait_until_whole(self) -> None:
+    def wait_until_whole(self) -> None:  # noqa: D102 - documented by the class above
         wait_until(self._is_whole, within_s=_WHOLE_WITHIN_S, what="the RabbitMQ nodes are one cluster")
 
     def _is_whole(self) -> bool:

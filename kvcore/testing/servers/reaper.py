@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,10 +22,11 @@ __all__ = ("Reaper",)
 class Reaper:
     """Watches over a folder: when it is closed, or its parent ends in whatever way, nothing is left of the folder.
 
-    Every process that works in the folder is killed, and the folder removed.
+    Every process that works in the folder is killed, and the folder removed. Until that is done it keeps open the files `held`, by
+    their descriptors: who waits for a lock on one of them finds nothing left.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, held: Collection[int] = ()) -> None:
         # By its path and isolated: it needs nothing but the standard library, and starts fast. It ends when its input does.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__, str(folder)],
@@ -32,6 +34,7 @@ class Reaper:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
+            pass_fds=tuple(held),
             start_new_session=True,
         )
 

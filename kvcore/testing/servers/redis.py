@@ -71,6 +71,10 @@ class RedisServers(ServerGroup):
         """`Redis` and the number that the master says."""
         return f"Redis {self._info(self.current_master(), 'server')['redis_version']}"
 
+    def launch(self) -> None:  # noqa: D102 - documented by the class above
+        for server in (self.master, *self.replicas):  # sentinels look for them when they start
+            server.start(wait=False)
+
     def current_master(self) -> ServerProcess:
         """Return the server that a living sentinel says is the master; the sentinels may need a moment after a failure.
 
@@ -133,7 +137,7 @@ class RedisServers(ServerGroup):
         info = self._info(server, "replication")
         return info["role"] == "master" or info["master_link_status"] == "up"
 
-    def _wait_until_whole(self) -> None:
+    def wait_until_whole(self) -> None:  # noqa: D102 - documented by the class above
         wait_until(
             self._is_whole,
             within_s=_WHOLE_WITHIN_S,
