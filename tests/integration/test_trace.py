@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,10 +12,11 @@ import pytest
 from kvcore.logs import hashed
 from kvcore.testing.nodes import NodeProcess, running_node, running_worker
 from kvcore.testing.production import production_settings
-from kvcore.testing.servers import Database, MissingServerError, NginxProxy, RabbitCluster, RedisServers
+from kvcore.testing.servers import Database, NginxProxy, RabbitCluster, RedisServers
+from kvcore.testing.servers.ports import HOST
 from kvcore.testing.servers.process import wait_until
+from tests.deployment.proxied import proxied
 
-TRACING = Path(__file__).parents[2] / "deploy" / "nginx" / "tracing.conf"
 CALLER = f"00-{'a1' * 16}-{'b2' * 8}-01"
 KEY = 'customer:7 \r\n{"level":"forged"}'
 
@@ -59,15 +58,13 @@ class Stage:
 def stage(redis_servers: RedisServers, rabbitmq_cluster: RabbitCluster, database: Database) -> Iterator[Stage]:
     """Give them on the production profile, with a line for each request and each write."""
     settings = production_settings(redis_servers, rabbitmq_cluster, database, name="trace") | {"log.requests": "true"}
-    with running_worker(settings) as worker, running_node(settings) as node:
-        try:
-            proxy = NginxProxy(node.url, includes=[TRACING], log_format="kvcore")
-        except MissingServerError as error:
-            if os.environ.get("CI"):
-                pytest.fail(str(error), pytrace=False)
-            pytest.skip(str(error))  # the message names what to install; with CI set it has failed above
-        with proxy:
-            yield Stage(proxy, node, worker)
+    with (
+        running_worker(settings) as worker,
+        running_node(settings) as node,
+        # All requests come from this machine: the address that counts is the one that a test says.
+        proxied(node.url.removeprefix("http://"), trusted_proxies=(HOST,)) as proxy,
+    ):
+        yield Stage(proxy, node, worker)
 
 
 def put(stage: Stage, **headers: str) -> str:
