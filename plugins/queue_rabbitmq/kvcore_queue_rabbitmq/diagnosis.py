@@ -47,7 +47,7 @@ _REFUSALS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
         ssl.SSLError,
         "TLS fails",
         "set queue.rabbitmq.ca_file to the authority of its certificate, and queue.rabbitmq.hosts to the name that is in it "
-        "and the port that expects TLS",
+        "and the port that expects TLS; a server that asks for a certificate wants queue.rabbitmq.cert_file",
     ),
     (
         OSError,
@@ -63,8 +63,9 @@ async def diagnose(settings: RabbitSettings) -> Diagnosis:
     try:
         tls = tls_context(settings)
     except SettingsError as error:
-        remedy = "name a readable file with certificates in PEM"
-        return Diagnosis(findings=[_error("queue.rabbitmq.ca_file", "it cannot be used", str(error), remedy)])
+        about = str(error).partition(":")[0]
+        remedy = "name a readable file with certificates in PEM, and for cert_file the key that belongs to it"
+        return Diagnosis(findings=[_error(about, "it cannot be used", str(error), remedy)])
     looks = await asyncio.gather(*(_look_at_host(settings, host, tls) for host in settings.hosts))
     findings = [finding for finding, _ in looks]
     links = [link for _, link in looks if link is not None]
@@ -100,8 +101,12 @@ async def _look_at_host(settings: RabbitSettings, host: str, tls: ssl.SSLContext
 
 
 def _refusal(about: str, error: UnavailableError) -> Finding:
+    cause = error.__cause__
+    # In TLS 1.3 the server judges our certificate after the handshake, when the driver speaks already, and wraps what it hears.
+    if cause is not None and isinstance(cause.__cause__, ssl.SSLError):
+        cause = cause.__cause__
     for kind, what, remedy in _REFUSALS:
-        if isinstance(error.__cause__, kind):
+        if isinstance(cause, kind):
             return _error(about, what, str(error), remedy)
     return _error(about, "it does not speak AMQP 0-9-1 as RabbitMQ does", str(error), "correct queue.rabbitmq.hosts")
 

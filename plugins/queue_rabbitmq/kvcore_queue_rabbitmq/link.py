@@ -269,14 +269,21 @@ def _url(settings: RabbitSettings, host: str) -> str:
 
 
 def tls_context(settings: RabbitSettings) -> ssl.SSLContext | None:
-    """Return what to connect with; None for plain TCP.
+    """Return what to connect with; None for plain TCP. The files are read now, and not again.
 
     Raises:
-        SettingsError: the certificates to trust cannot be read.
+        SettingsError: the certificates to trust, or the one to show, cannot be used.
     """
     if not settings.tls:
         return None
     try:
-        return ssl.create_default_context(cafile=settings.ca_file or None)
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
     except OSError as error:
         raise SettingsError(f"queue.rabbitmq.ca_file: {settings.ca_file} cannot be used: {error}") from error
+    if settings.cert_file or settings.key_file:
+        try:
+            context.load_cert_chain(settings.cert_file, settings.key_file or None)
+        except OSError as error:
+            names = " with ".join(name for name in (settings.cert_file, settings.key_file) if name)
+            raise SettingsError(f"queue.rabbitmq.cert_file: {names} cannot be used: {error}") from error
+    return context

@@ -35,6 +35,10 @@ class RabbitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ca_file: Annotated[
         str, Meta(description="With TLS: the certificates to trust, as a PEM file. Empty: those of the system.")
     ] = ""
+    cert_file: Annotated[
+        str, Meta(description="With TLS: the certificate to show, as a PEM file, where the servers ask for one.")
+    ] = ""
+    key_file: Annotated[str, Meta(description="The key of that certificate, where it is in a file of its own.")] = ""
     prefix: Annotated[
         str,
         Meta(
