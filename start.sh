@@ -1,5 +1,7 @@
 #!/bin/sh
 # Runs a node on the embedded profile at 127.0.0.1:8000, in the foreground: SQLite, nothing else to install.
+# `./start.sh production` is something else: the whole production topology in Docker; `./start.sh production down` ends it.
+#
 # Makes .venv beside this file first, when that is not there or not up to date. Arguments are those of `kvctl serve`.
 # KVCORE_HTTP__PORT and KVCORE_STORE__SQLITE__PATH change the port and the place of the data, as does any other setting.
 set -eu
@@ -10,6 +12,12 @@ fail() {
 }
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+
+if [ "${1:-}" = production ]; then
+    shift
+    exec sh "$here/deploy/compose/production.sh" "$@"
+fi
+
 . "$here/scripts/venv.sh"
 
 venv=$here/.venv
