@@ -1,0 +1,1 @@
+"""NGINX before nodes on ECS: `python -m deploy.terraform.proxy`."""
