@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -51,6 +51,7 @@ __all__ = (
     "Message",
     "PoolStats",
     "Pooled",
+    "Prefetching",
     "Purged",
     "Queue",
     "QueueStats",
@@ -254,6 +255,23 @@ class Queue(Protocol):
 
     async def ping(self) -> str:
         """Return what serves, as for `Cache.ping`; raise `UnavailableError` when it cannot take messages."""
+        ...
+
+
+@runtime_checkable
+class Prefetching(Protocol):
+    """What the iterator of `Queue.consume` also is, where it receives messages before they are asked for.
+
+    A worker that stops calls this, and handles what it has received. Given back instead, it would be delivered again, and nobody
+    would know that it had no effect: whoever waits for its outcome would be told "unknown".
+    """
+
+    async def stop(self) -> None:
+        """Receive nothing more. What was received is still yielded, and then the iteration ends.
+
+        Raises:
+            UnavailableError: the server cannot be reached.
+        """
         ...
 
 

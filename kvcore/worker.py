@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -27,7 +27,7 @@ from kvcore.applying import (
     origin_of,
     refreshes,
 )
-from kvcore.backends import Cache, Channel, Delivery, Queue, Refresh, Store
+from kvcore.backends import Cache, Channel, Delivery, Prefetching, Queue, Refresh, Store
 from kvcore.config import Settings
 from kvcore.errors import CircuitOpenError, UnavailableError
 from kvcore.metrics import Count, Metrics, Retried
@@ -72,7 +72,7 @@ class _Retrying:
 
 
 class Worker:
-    """Consumes both channels until it is cancelled; what it has in hand then is finished, within `worker.drain_s`."""
+    """Consumes both channels until it is cancelled; what it has received by then is finished, within `worker.drain_s`."""
 
     def __init__(
         self,
@@ -99,6 +99,7 @@ class Worker:
         self._apply = store.guarded("apply", store.backend.apply, deadline_s=deadline_s)
         self._refresh = cache.guarded("refresh", cache.backend.refresh, deadline_s=deadline_s)
         self._hurried = asyncio.Event()
+        self._ends_s: float | None = None
         self._tracer = queue.tracer
         self._logs_mutations = settings.log.requests
 
@@ -128,9 +129,14 @@ class Worker:
         while True:
             try:
                 async with self._queue.consume(channel, self._settings.batch) as deliveries:
-                    async for delivery in deliveries:
-                        retrying.worked()
-                        await self._finish(self._traced(channel, handle, delivery))
+                    try:
+                        async for delivery in deliveries:
+                            retrying.worked()
+                            await self._finish(self._traced(channel, handle, delivery))
+                    except asyncio.CancelledError:
+                        if isinstance(deliveries, Prefetching):
+                            await self._for_a_while(asyncio.ensure_future(self._empty(channel, handle, deliveries)))
+                        raise
             except UnavailableError as error:
                 await retrying.pause(error)
             except Exception as error:  # a fault of the queue's backend, which must not end the worker
@@ -156,14 +162,30 @@ class Worker:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            hurried = asyncio.ensure_future(self._hurried.wait())
-            await asyncio.wait([task, hurried], timeout=self._settings.drain_s, return_when=asyncio.FIRST_COMPLETED)
-            hurried.cancel()
-            if not task.done():
-                logger.warning("stopped with a delivery in hand: it will be delivered again")
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await self._for_a_while(task)
             raise
+
+    async def _empty(
+        self, channel: Channel, handle: Callable[[Delivery], Awaitable[None]], deliveries: AsyncIterator[Delivery]
+    ) -> None:
+        """Handle what was received before this worker was cancelled, and receive nothing more."""
+        if isinstance(deliveries, Prefetching):
+            await deliveries.stop()
+            async for delivery in deliveries:
+                await self._traced(channel, handle, delivery)
+
+    async def _for_a_while(self, task: asyncio.Task[None]) -> None:
+        """Wait for the end of what a cancelled worker still does, until its time is over or somebody is in a hurry."""
+        now_s = asyncio.get_running_loop().time()
+        if self._ends_s is None:
+            self._ends_s = now_s + self._settings.drain_s
+        hurried = asyncio.ensure_future(self._hurried.wait())
+        await asyncio.wait([task, hurried], timeout=max(0.0, self._ends_s - now_s), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not task.done():
+            logger.warning("stopped with a delivery in hand: it will be delivered again")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     async def _until_available(self, call: Callable[[], Awaitable[T]], saying: str, what: Retried) -> T:
         """Call until it does not raise `UnavailableError`."""

@@ -124,6 +124,8 @@ class Consumer:
         self._changed = asyncio.Event()
         self._received = 0
         self._over = ""
+        self._tag = ""
+        self._is_stopped = False
         self._starting: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -144,6 +146,15 @@ class Consumer:
         self._watching = self._link.spawn(self._watch())
         self._watching.add_done_callback(lambda _: self._end("the connection was lost"))
 
+    async def stop(self) -> None:
+        """Receive nothing more: see `kvcore.backends.Prefetching`."""
+        self._check()
+        if self._channel is not None and not self._is_stopped:
+            # All that is on its way comes before the answer to this.
+            await self._link.run(self._channel.basic_cancel(self._tag), "unknown")
+            self._is_stopped = True
+            self._changed.set()
+
     async def leave(self) -> None:
         """Give back what was not acknowledged, also when this is cancelled."""
         self._end("the consumer has left")
@@ -155,7 +166,8 @@ class Consumer:
         channel.closing.add_done_callback(self._channel_closed)
         channel.on_consumer_cancel_callbacks.add(lambda _: self._end("the server has cancelled the consumer"))
         await channel.basic_qos(prefetch_count=min(self._limit, _PREFETCH))
-        await channel.basic_consume(self._queue, self._on_message)
+        begun = await channel.basic_consume(self._queue, self._on_message)
+        self._tag = begun.consumer_tag or ""
 
     async def _close(self) -> None:
         try:
@@ -186,7 +198,7 @@ class Consumer:
         while True:
             received = self._received
             await asyncio.sleep(self._watch_s)  # the watchdog's interval
-            if self._in_hand or self._received != received:
+            if self._in_hand or self._received != received or self._is_stopped:
                 continue
             seen = await self._link.look(self._queue)
             if not seen.consumer_count or (seen.message_count and suspected):
@@ -207,6 +219,8 @@ class Consumer:
         parts: list[Part] = []
         while not parts:
             while not self._waiting and not self._over:
+                if self._is_stopped:
+                    raise StopAsyncIteration
                 self._changed.clear()
                 await self._changed.wait()
             self._check()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
-from kvcore.backends import Message
+from kvcore.backends import Channel, Message
 from kvcore.errors import UnavailableError
 from kvcore.metrics import Metrics
 from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version
-from tests.unit.core.fakes import FakeDelivery, Fault
+from tests.unit.core.fakes import FakeDelivery, FakeQueue, Fault
 from tests.unit.core.stage import Stage, fate_of
 
 
@@ -143,6 +144,55 @@ async def test_a_worker_that_is_stopped_finishes_what_it_has_in_hand() -> None:
         assert worker.cancelled()
     assert stage.queue.is_empty
     assert stage.store.entries["key"].value == b"value"
+
+
+class PrefetchingQueue(FakeQueue):
+    """Receives all that is there at once, and hands it over one by one."""
+
+    @asynccontextmanager
+    async def consume(self, channel: Channel, limit: int) -> AsyncIterator[AsyncIterator[FakeDelivery]]:
+        async with super().consume(channel, 1) as deliveries:
+            yield Received(self, channel, deliveries)
+
+
+class Received:
+    """What a consumer has received: until it is stopped, whatever there is."""
+
+    def __init__(self, queue: FakeQueue, channel: Channel, deliveries: AsyncIterator[FakeDelivery]) -> None:
+        self._queue = queue
+        self._channel = channel
+        self._deliveries = deliveries
+        self._is_stopped = False
+
+    async def stop(self) -> None:
+        self._is_stopped = True
+
+    def __aiter__(self) -> Received:
+        return self
+
+    async def __anext__(self) -> FakeDelivery:
+        if self._is_stopped and not self._queue.waiting[self._channel]:
+            raise StopAsyncIteration
+        return await anext(self._deliveries)
+
+
+async def test_a_worker_that_is_stopped_handles_what_it_has_received() -> None:
+    """Stopping costs no redelivery of what a queue has sent ahead, which nobody had tried yet."""
+    stage = Stage()
+    stage.queue = PrefetchingQueue()
+    stage.service = stage.node()
+    for number in range(3):
+        await stage.service.put(str(number), b"value")
+    async with stage.working() as worker:
+        stage.fail(store="before")
+        await until(lambda: stage.store.faults.calls["apply"])
+        worker.cancel()
+        await asyncio.sleep(0.01)
+        stage.heal()
+        await asyncio.wait([worker])
+        assert worker.cancelled()
+    assert stage.queue.is_empty
+    assert stage.store.entries.keys() == {"0", "1", "2"}
 
 
 async def test_a_worker_that_cannot_finish_gives_back_what_it_has_in_hand() -> None:
