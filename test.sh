@@ -21,7 +21,7 @@ if command -v pyenv >/dev/null; then
 fi
 
 # Servers and tools that tests use where they are there, as executable:package. PostgreSQL's are not on PATH.
-needed="wrk:wrk promtool:prometheus chromium:chromium npm:npm redis-server:redis-server rabbitmq-server:rabbitmq-server postgres:postgresql nginx:nginx-light"
+needed="wrk:wrk promtool:prometheus chromium:chromium npm:npm redis-server:redis-server rabbitmq-server:rabbitmq-server postgres:postgresql nginx:nginx-light curl:curl openssl:openssl systemd-analyze:systemd"
 
 missing_packages() {
     for pair in $needed; do
@@ -71,8 +71,11 @@ for minor in 11 12 13; do
     "python3.$minor" -c '' 2>/dev/null && tests=$tests,py3$minor
 done
 [ -n "$tests" ] || fail "needs Python 3.11, 3.12 or 3.13 to run the tests with"
-# The longest first. Faults are timed by how the servers behave, so they have the machine for themselves.
+# The longest first, and half as many again as there are cores, since each waits for servers some of the time. Faults are timed by
+# how the servers behave, so they have the machine for themselves.
+at_once=$(($(nproc 2>/dev/null || echo 2) * 3 / 2))
 failed=0
-.venv-test/bin/python -m tox run-parallel --parallel 2 --parallel-no-spinner -e "e2e,suites,browser,wheels$tests,docs,types,lint" </dev/null || failed=1
+.venv-test/bin/python -m tox run-parallel --parallel "$at_once" --parallel-no-spinner \
+    -e "backends,e2e,suites,browser,wheels$tests,deployment,docs,types,lint" </dev/null || failed=1
 .venv-test/bin/python -m tox run -e servers </dev/null || failed=1
 exit $failed

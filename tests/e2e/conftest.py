@@ -1,4 +1,4 @@
-"""Nodes in processes of their own, one for each profile."""
+"""What the API is asked of: nodes on the profiles for one process, and the production topology through NGINX."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kvcore.testing.nodes import NodeProcess, running_node, running_worker
-from kvcore.testing.production import production_settings
+from deploy.local.topology import Topology
+from kvcore.testing.nodes import NodeProcess, running_node
 from kvcore.testing.servers import Database, RabbitCluster, RedisServers
+from tests.e2e.endpoint import Endpoint
 
 
 @pytest.fixture(scope="session")
@@ -29,25 +30,40 @@ def memory() -> Iterator[NodeProcess]:
 
 
 @pytest.fixture(scope="session")
-def production(
-    redis_servers: RedisServers, rabbitmq_cluster: RabbitCluster, database: Database
-) -> Iterator[NodeProcess]:
-    """Give a node on real servers, which a worker in a process of its own drains."""
-    settings = production_settings(redis_servers, rabbitmq_cluster, database, name="e2e")
-    with running_worker(settings), running_node(settings) as node:
-        yield node
+def redis_servers(topology: Topology) -> RedisServers:
+    """Give the servers of the topology, to tests that start nodes of their own."""
+    return topology.redis
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_cluster(topology: Topology) -> RabbitCluster:
+    """Give that of the topology."""
+    return topology.rabbit
+
+
+@pytest.fixture(scope="session")
+def database(topology: Topology) -> Database:
+    """Give that of the topology."""
+    return topology.database
+
+
+@pytest.fixture
+def production(request: pytest.FixtureRequest, topology: Topology) -> Endpoint:
+    """Give NGINX before the three nodes of the topology; to a test about one process, one of the nodes."""
+    one_process = request.node.get_closest_marker("one_process") is not None
+    return topology.service.nodes[0] if one_process else topology.proxy
 
 
 @pytest.fixture(params=["embedded", "memory", "production"])
-def node(request: pytest.FixtureRequest) -> NodeProcess:
-    """Give a node on each profile in turn."""
-    running: NodeProcess = request.getfixturevalue(request.param)
+def node(request: pytest.FixtureRequest) -> Endpoint:
+    """Give a node on each profile in turn; in production, NGINX."""
+    running: Endpoint = request.getfixturevalue(request.param)
     return running
 
 
 @pytest.fixture
-def client(node: NodeProcess) -> Iterator[httpx.Client]:
-    """Give a client of the node."""
+def client(node: Endpoint) -> Iterator[httpx.Client]:
+    """Give a client of the node, or of NGINX."""
     with httpx.Client(base_url=node.url, timeout=30) as client:
         yield client
 

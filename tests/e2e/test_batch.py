@@ -100,6 +100,7 @@ def test_one_operation_too_large_is_a_result(client: httpx.Client, key: str) -> 
     assert good["status"] == 200
 
 
+@pytest.mark.one_process
 def test_results_are_counted(client: httpx.Client, key: str) -> None:
     """The metrics show results by operation and status, since the batch itself is answered 200."""
     name = 'kvcore_batch_operations_total{operation="delete",status="412"}'

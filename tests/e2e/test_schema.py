@@ -11,7 +11,7 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
-from kvcore.testing.nodes import NodeProcess
+from tests.e2e.endpoint import Endpoint
 
 HOOKS = Path(__file__).parent / "schema_hooks.py"
 EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "25")
@@ -26,7 +26,7 @@ def test_the_description_is_valid_openapi(client: httpx.Client) -> None:
 
 
 @pytest.mark.timeout(3600)
-def test_the_api_is_as_described(node: NodeProcess, tmp_path: Path) -> None:
+def test_the_api_is_as_described(node: Endpoint, tmp_path: Path) -> None:
     """Every answer to whatever can be made from the schema is one that the schema describes, and no check fails.
 
     All checks of schemathesis are on, and all its phases: examples, edge cases of every parameter, random requests, and

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-__all__ = ("Answer", "Connection", "NoAnswerError")
+__all__ = ("Answer", "Connection", "Exchange", "NoAnswerError", "read_answer", "wire")
 
 _LIMIT_S: Final = 15.0
 
@@ -37,7 +37,23 @@ class NoAnswerError(Exception):
         self.sent = sent
 
 
-class Connection:
+class Exchange(Protocol):
+    """How a client gets its requests answered, one after the other."""
+
+    async def request(
+        self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
+        """Send a request and return its answer.
+
+        Raises:
+            NoAnswerError: there is none.
+        """
+
+    def close(self) -> None:
+        """Close what is open, without waiting for anything."""
+
+
+class Connection(Exchange):
     """A connection to one of several nodes: the next one whenever the current one is lost."""
 
     def __init__(self, urls: list[str]) -> None:
@@ -57,8 +73,8 @@ class Connection:
             async with asyncio.timeout(_LIMIT_S):
                 reader, writer = await self._open()
                 sent = True
-                writer.write(_wire(method, target, {**(headers or {}), "Content-Length": str(len(body))}, body))
-                return await _answer(reader)
+                writer.write(wire(method, target, headers or {}, body))
+                return await read_answer(reader)
         except (OSError, EOFError, TimeoutError) as error:
             self.close()
             self._urls = [*self._urls[1:], self._urls[0]]
@@ -77,12 +93,15 @@ class Connection:
         return self._streams
 
 
-def _wire(method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+def wire(method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return a request as it is sent."""
     lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers.items())]
+    lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-async def _answer(reader: asyncio.StreamReader) -> Answer:
+async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    """Read an answer; its first byte, which says nothing, may have been read before."""
     first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))

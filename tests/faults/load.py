@@ -20,10 +20,13 @@ from urllib.parse import quote
 from kvcore.model import ZERO
 from kvcore.testing.waiting import eventually
 from tests.faults.availability import WARM, Service, is_served, service_of
-from tests.faults.connection import Answer, Connection, NoAnswerError
+from tests.faults.connection import Answer, Connection, Exchange, NoAnswerError
 from tests.faults.history import Fate, Found, History, Read, Write
 
-__all__ = ("Client", "Load", "running_load")
+__all__ = ("Client", "Connect", "Load", "running_load")
+
+Connect = Callable[[list[str]], Exchange]
+"""Makes the connection of a client, which may go to any of these nodes."""
 
 _PAUSE_S: Final = 0.02
 _PAUSE_AFTER_FAILURE_S: Final = 0.1
@@ -37,12 +40,14 @@ _RACES: Final = 2
 class Client:
     """One client: a connection, and what it knows of each key's version."""
 
-    def __init__(self, name: str, urls: Sequence[str], history: History, random: Random) -> None:
+    def __init__(
+        self, name: str, urls: Sequence[str], history: History, random: Random, *, connect: Connect = Connection
+    ) -> None:
         self.name = name
         self.random = random
         self.served_s: dict[Service, float] = {}
         self._history = history
-        self._connection = Connection(list(urls))
+        self._connection = connect(list(urls))
         self._known: defaultdict[str, str] = defaultdict(lambda: ZERO)
         self._numbers = itertools.count()
 
@@ -150,9 +155,10 @@ def _found(answer: Answer) -> Found | None:
 class Load:
     """Clients at work on nodes, until they are stopped; `prefix` begins the names of all their keys."""
 
-    def __init__(self, urls: Sequence[str], *, prefix: str, seed: int) -> None:
+    def __init__(self, urls: Sequence[str], *, prefix: str, seed: int, connect: Connect = Connection) -> None:
         self.history = History()
         self._urls = urls
+        self._connect = connect
         self._prefix = prefix
         self._seed = seed
         self._clients: list[Client] = []
@@ -215,7 +221,7 @@ class Load:
         # Half of the clients begin with the second node.
         first = len(self._clients) % len(self._urls)
         urls = [*self._urls[first:], *self._urls[:first]]
-        client = Client(name, urls, self.history, Random(f"{self._seed}/{name}"))
+        client = Client(name, urls, self.history, Random(f"{self._seed}/{name}"), connect=self._connect)
         self._clients.append(client)
         return client
 
@@ -271,9 +277,11 @@ class Load:
 
 
 @asynccontextmanager
-async def running_load(urls: Sequence[str], *, prefix: str, seed: int) -> AsyncIterator[Load]:
+async def running_load(
+    urls: Sequence[str], *, prefix: str, seed: int, connect: Connect = Connection
+) -> AsyncIterator[Load]:
     """Run a load on nodes while the block runs; on leaving, every request has been answered or given up."""
-    load = Load(urls, prefix=prefix, seed=seed)
+    load = Load(urls, prefix=prefix, seed=seed, connect=connect)
     try:
         await load.prepare()
         async with asyncio.TaskGroup() as group:
