@@ -18,14 +18,14 @@ import signal
 import statistics
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final, Literal, NamedTuple
 
 import uvloop
 
 from bench.client import HOST, get_bytes, put_all, put_bytes
 from bench.generators import GENERATORS, Generator, Load, Report, choose
-from bench.servers import Server, bare_asgi, embedded_node, production_node, production_servers
+from bench.servers import Server, bare_asgi, embedded_node, production_node, production_servers, proxied
 
 Target = Literal["kvcore", "bare"]
 TARGETS: Final[tuple[Target, Target]] = ("kvcore", "bare")
@@ -69,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.http", description=__doc__)
     parser.add_argument("--profile", choices=("embedded", "production"), default="embedded",
                         help="production: one node and one worker, on private servers beside them (embedded)")  # fmt: skip
+    parser.add_argument("--through-nginx", action="store_true", help="ask the node through the NGINX of deploy/nginx")
     parser.add_argument("--connections", type=int, default=64, help="keep-alive connections (64)")
     parser.add_argument("--seconds", type=int, default=3, help="length of each measurement (3)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each kind (5)")
@@ -111,8 +112,12 @@ def _value(json_bytes: int) -> str:
 @contextmanager
 def _servers(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[Target, int]]:
     """Start both, the node with every key that is read."""
-    with _node(folder, arguments.profile) as node, bare_asgi(_fill(node, arguments)) as bare:
-        yield {"kvcore": node.port, "bare": bare.port}
+    with (
+        _node(folder, arguments.profile) as node,
+        bare_asgi(_fill(node, arguments)) as bare,
+        proxied(node.port) if arguments.through_nginx else nullcontext(node.port) as port,
+    ):
+        yield {"kvcore": port, "bare": bare.port}
 
 
 @contextmanager
@@ -213,7 +218,7 @@ def _document(results: list[Result], generator: str, arguments: argparse.Namespa
         "generator": generator,
         **{
             name: getattr(arguments, name)
-            for name in ("profile", "connections", "seconds", "rounds", "value_bytes", "keys")
+            for name in ("profile", "through_nginx", "connections", "seconds", "rounds", "value_bytes", "keys")
         },
         "results": [
             {

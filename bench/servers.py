@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.client import HOST
+from deploy.nginx.configuration import Proxy, render
 from kvcore.testing.nodes import running_node, running_worker
 from kvcore.testing.production import production_settings
-from kvcore.testing.servers import RabbitCluster, RedisServers, database_class
+from kvcore.testing.servers import NginxProxy, RabbitCluster, RedisServers, database_class
 
-__all__ = ("Server", "bare_asgi", "embedded_node", "production_node", "production_servers", "rss_mb")
+__all__ = ("Server", "bare_asgi", "embedded_node", "production_node", "production_servers", "proxied", "rss_mb")
 
 _REPOSITORY = Path(__file__).parents[1]
 _START_LIMIT_S = 30.0
@@ -62,6 +63,24 @@ def production_node(settings: Mapping[str, str]) -> Iterator[Server]:
     began = time.perf_counter()
     with running_worker(settings), running_node(settings) as node:
         yield Server(node.pid, node.port, time.perf_counter() - began)
+
+
+@contextmanager
+def proxied(port: int) -> Iterator[int]:
+    """Run NGINX, with two workers and its access log, before the node that listens at this port, and give the port of NGINX.
+
+    Raises:
+        MissingServerError: NGINX is not installed.
+    """
+    listen = _free_port()
+    proxy = Proxy(
+        nodes=(f"{HOST}:{port}",),
+        listen=(f"{HOST}:{listen}",),
+        access_log="access.log",
+        maintenance_file="maintenance",
+    )
+    with NginxProxy(render(proxy), port=listen):
+        yield listen
 
 
 @contextmanager
