@@ -15,8 +15,8 @@ end says which servers the tests ran on.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -29,9 +29,10 @@ from kvcore.testing.servers import (
     database_class,
 )
 
-__all__ = ("database", "pytest_terminal_summary", "rabbitmq_cluster", "redis_servers")
+__all__ = ("database", "do_without", "pytest_terminal_summary", "rabbitmq_cluster", "redis_servers", "required")
 
 G = TypeVar("G", bound=ServerGroup)
+T = TypeVar("T")
 
 _VERSIONS = pytest.StashKey[list[str]]()
 
@@ -61,13 +62,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line("tested with " + ", ".join(versions))
 
 
-def _running(kind: type[G], config: pytest.Config) -> Iterator[G]:
+def required(make: Callable[[], T]) -> T:
+    """Return what is made of executables; where one is missing the test does without, see `do_without`."""
     try:
-        group = kind()
+        return make()
     except MissingServerError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))  # the message names what to install; with CI set it has failed above
-    with group:
+        do_without(str(error))
+
+
+def do_without(reason: str) -> NoReturn:
+    """Skip the test, or fail it where `CI` is set; `reason` says what to install."""
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)  # the reason names what is missing; with CI set it has failed above
+
+
+def _running(kind: type[G], config: pytest.Config) -> Iterator[G]:
+    with required(kind) as group:
         config.stash.setdefault(_VERSIONS, []).append(group.version)
         yield group

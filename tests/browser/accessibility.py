@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from playwright.sync_api import Page
 
-from kvcore.testing.servers import MissingServerError
+from kvcore.testing.fixtures import do_without, required
 from kvcore.testing.servers.group import find_executable
-from tests.browser.chromium import do_without
 
 __all__ = ("axe_source", "violations")
 
@@ -21,10 +20,7 @@ _GRAVE: Final = ("serious", "critical")
 
 def axe_source(folder: Path) -> str:
     """Fetch axe-core into a folder and return its source; where that cannot be the test is skipped, or fails where CI is set."""
-    try:
-        npm = find_executable("npm", package="npm")
-    except MissingServerError as error:
-        do_without(str(error))
+    npm = required(lambda: find_executable("npm", package="npm"))
     command = [npm, "install", *_OPTIONS, "--prefix", str(folder), _AXE]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:

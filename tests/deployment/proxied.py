@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
 from deploy.nginx.configuration import Proxy, render
-from kvcore.testing.servers import MissingServerError, NginxProxy
+from kvcore.testing.fixtures import required
+from kvcore.testing.servers import NginxProxy
 from kvcore.testing.servers.ports import HOST, free_port
 from kvcore.testing.servers.process import wait_until
 
@@ -26,12 +24,7 @@ def proxy_on(port: int, *nodes: str, **settings: Any) -> Proxy:
 
 def nginx(configuration: str, *, port: int) -> NginxProxy:
     """Return an NGINX; where there is none, skip the test, or fail where CI is set."""
-    try:
-        return NginxProxy(configuration, port=port)
-    except MissingServerError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))  # the message names what to install; with CI set it has failed above
+    return required(lambda: NginxProxy(configuration, port=port))
 
 
 @contextmanager

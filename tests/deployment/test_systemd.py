@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from kvcore.notifying import notify_ready
-from kvcore.testing.servers import MissingServerError
+from kvcore.testing.fixtures import required
 from kvcore.testing.servers.group import find_executable
 from kvcore.testing.servers.ports import free_port
 
@@ -47,12 +47,7 @@ hosts = ["127.0.0.1:1"]
 
 def tool(name: str) -> str:
     """Return a tool of systemd; without it the test is skipped, or fails where CI is set."""
-    try:
-        return find_executable(name, package="systemd")
-    except MissingServerError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))  # the message names what to install; with CI set it has failed above
+    return required(lambda: find_executable(name, package="systemd"))
 
 
 def run(*command: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,7 +11,8 @@ from typing import Any
 import pytest
 
 from kvcore.secret import Secret
-from kvcore.testing.servers import MissingServerError, RedisServers, ServerProcess
+from kvcore.testing.fixtures import required
+from kvcore.testing.servers import RedisServers, ServerProcess
 from kvcore.testing.servers.group import find_executable
 from kvcore.testing.servers.ports import free_port
 from kvcore.testing.servers.reaper import Reaper
@@ -26,12 +26,7 @@ SentinelSettings = Callable[..., RedisSettings]
 @pytest.fixture(scope="session")
 def start_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartRedis]:
     """Return what starts a server of one's own, or a Sentinel, with arguments and lines of configuration; it ends with the session."""
-    try:
-        executable = find_executable("redis-server", package="redis-server")
-    except MissingServerError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))  # the message names what to install
+    executable = required(lambda: find_executable("redis-server", package="redis-server"))
     with ExitStack() as ending:
         root = tmp_path_factory.mktemp("servers")
         ending.callback(Reaper(root).close)

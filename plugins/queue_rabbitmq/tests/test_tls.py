@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 from kvcore.backends import Finding
 from kvcore.errors import SettingsError, UnavailableError
 from kvcore.secret import Secret
-from kvcore.testing.servers import MissingServerError, RabbitCluster
+from kvcore.testing.fixtures import required
+from kvcore.testing.servers import RabbitCluster
 from kvcore.testing.servers.ports import free_port
 from kvcore.testing.waiting import eventually
 from kvcore_queue_rabbitmq import FACTORY, RabbitSettings
@@ -86,12 +86,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def node(certificates: Path) -> Iterator[TlsNode]:
     """Yield the node."""
-    try:
-        node = TlsNode(certificates)
-    except MissingServerError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))  # the message names what to install; with CI set it has failed above
+    node = required(lambda: TlsNode(certificates))
     with node:
         yield node
 
