@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.client import HOST
-from deploy.nginx.configuration import Proxy, render
+from deploy.nginx.configuration import render
+from deploy.nginx.proxy import Proxy
 from kvcore.testing.nodes import running_node, running_worker
 from kvcore.testing.production import production_settings
 from kvcore.testing.servers import NginxProxy, RabbitCluster, RedisServers, database_class

@@ -20,10 +20,10 @@ test what is declared, and that what is not declared is refused.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -63,6 +63,7 @@ __all__ = (
     "dead_letters_of",
     "listing_of",
     "pool_of",
+    "prefetching_of",
 )
 
 MAX_KEY_BYTES: Final = 65_536
@@ -80,6 +81,8 @@ class Ability(StrEnum):
     """Several nodes opened with the same settings see the same data."""
     DEAD_LETTERS = "dead-letters"
     """A queue keeps what the store rejected, to be listed, replayed or discarded: see `DeadLetters`."""
+    PREFETCHING = "prefetching"
+    """A queue's consumers receive messages before they are asked for, and can stop that: see `Prefetching`."""
     LISTING = "listing"
     """A store lists its keys by prefix, in order: see `Listing`."""
     IDEMPOTENCY = "idempotency"
@@ -258,21 +261,31 @@ class Queue(Protocol):
         ...
 
 
-@runtime_checkable
-class Prefetching(Protocol):
-    """What the iterator of `Queue.consume` also is, where it receives messages before they are asked for.
+class Prefetching(AsyncIterable[Delivery], Protocol):
+    """The ability PREFETCHING of a queue, which the iterators of its `consume` have.
 
-    A worker that stops calls this, and handles what it has received. Given back instead, it would be delivered again, and nobody
-    would know that it had no effect: whoever waits for its outcome would be told "unknown".
+    A worker that ends calls `stop`, and handles what it has received. Given back instead, that would come to another worker as
+    redelivered, and nobody would know that it had no effect: whoever waits for its outcome could be told that it is unknown.
     """
 
     async def stop(self) -> None:
-        """Receive nothing more. What was received is still yielded, and then the iteration ends.
+        """Receive nothing more. What was received is still yielded; then the iteration ends.
 
         Raises:
             UnavailableError: the server cannot be reached.
         """
         ...
+
+
+def prefetching_of(queue: Queue, deliveries: AsyncIterator[Delivery]) -> Prefetching:
+    """Return what `queue.consume` has given, to be stopped.
+
+    Raises:
+        UnsupportedError: consumers of this queue receive nothing before they ask for it.
+    """
+    if Ability.PREFETCHING not in queue.abilities:
+        raise UnsupportedError(f"{type(queue).__name__} does not prefetch; choose a queue with that ability")
+    return deliveries  # type: ignore[return-value]  # declared in `abilities`, and tested by the conformance suite
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -27,7 +27,7 @@ from kvcore.applying import (
     origin_of,
     refreshes,
 )
-from kvcore.backends import Cache, Channel, Delivery, Prefetching, Queue, Refresh, Store
+from kvcore.backends import Ability, Cache, Channel, Delivery, Prefetching, Queue, Refresh, Store, prefetching_of
 from kvcore.config import Settings
 from kvcore.errors import CircuitOpenError, UnavailableError
 from kvcore.metrics import Count, Metrics, Retried
@@ -134,8 +134,9 @@ class Worker:
                             retrying.worked()
                             await self._finish(self._traced(channel, handle, delivery))
                     except asyncio.CancelledError:
-                        if isinstance(deliveries, Prefetching):
-                            await self._for_a_while(asyncio.ensure_future(self._empty(channel, handle, deliveries)))
+                        if Ability.PREFETCHING in self._queue.abilities:
+                            prefetching = prefetching_of(self._queue, deliveries)
+                            await self._for_a_while(asyncio.ensure_future(self._empty(channel, handle, prefetching)))
                         raise
             except UnavailableError as error:
                 await retrying.pause(error)
@@ -149,7 +150,7 @@ class Worker:
         """Handle a delivery in the traces of its mutations: in a span of its own, where there is a tracer."""
         origin = origin_of(message.mutation for message in delivery.messages)
         if self._tracer is None:
-            ORIGIN.set(origin)  # this is a task, so a context, of its own
+            ORIGIN.set(origin)  # in the context of a task that handles one delivery at a time
             await handle(delivery)
             return
         count = {"messaging.batch.message_count": len(delivery.messages)}
@@ -166,13 +167,12 @@ class Worker:
             raise
 
     async def _empty(
-        self, channel: Channel, handle: Callable[[Delivery], Awaitable[None]], deliveries: AsyncIterator[Delivery]
+        self, channel: Channel, handle: Callable[[Delivery], Awaitable[None]], deliveries: Prefetching
     ) -> None:
         """Handle what was received before this worker was cancelled, and receive nothing more."""
-        if isinstance(deliveries, Prefetching):
-            await deliveries.stop()
-            async for delivery in deliveries:
-                await self._traced(channel, handle, delivery)
+        await deliveries.stop()
+        async for delivery in deliveries:
+            await self._traced(channel, handle, delivery)
 
     async def _for_a_while(self, task: asyncio.Task[None]) -> None:
         """Wait for the end of what a cancelled worker still does, until its time is over or somebody is in a hurry."""

@@ -6,10 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
-from itertools import count
 from typing import Final
-
-from kvcore.testing.servers.process import wait_until
 
 __all__ = ("Writers", "relentless_writers")
 
@@ -28,7 +25,7 @@ class Writers:
     def __init__(self, port: int) -> None:
         self.lost: list[str] = []
         self._port = port
-        self._answered = count()
+        self._answered = threading.Semaphore(0)
         self._threads = [
             threading.Thread(target=self._write, args=(keeps,)) for keeps in [False] * _FRESH + [True] * _KEEPING
         ]
@@ -36,9 +33,9 @@ class Writers:
             thread.start()
 
     def wait_for(self, answers: int) -> None:
-        """Return when so many more requests have been answered."""
-        enough = next(self._answered) + answers
-        wait_until(lambda: next(self._answered) >= enough, within_s=60, what=f"{answers} requests are answered")
+        """Return when so many requests have been answered."""
+        for _ in range(answers):
+            assert self._answered.acquire(timeout=_SILENCE_S), "no request is answered any more"
 
     def wait(self) -> None:
         """Return when none can reach the node any more."""
@@ -64,7 +61,7 @@ class Writers:
         connection.request("PUT", "/kv/relentless", b"1")
         answer = connection.getresponse()
         answer.read()
-        next(self._answered)
+        self._answered.release()
         return not answer.will_close
 
 

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from deploy.local.control import Command, NotRunningError, RefusedError, Request, ask
 from deploy.local.detaching import go_to_background
-from deploy.local.following import LogFollower
+from deploy.local.following import LOOKS_EVERY_S, LogFollower
 from deploy.local.naming import UnknownNameError, chosen
 from deploy.local.place import PlaceError, claimed, default_folder, is_in_use
 from deploy.local.progress import note, waiting_for
@@ -24,7 +24,6 @@ from kvcore.testing.servers.process import wait_until
 from kvcore.testing.servers.process_tree import is_alive, members
 
 _ENDS_WITHIN_S: Final = 30.0
-_LOOKS_EVERY_S: Final = 0.2
 _REFUSALS: Final = (MissingServerError, NotRunningError, PlaceError, RefusedError, ServerError, UnknownNameError)
 
 
@@ -162,7 +161,7 @@ def logs(
             typer.echo(line)
         if not follow or not is_in_use(place):
             break
-        time.sleep(_LOOKS_EVERY_S)  # between two looks: a file does not tell of a change
+        time.sleep(LOOKS_EVERY_S)  # between two looks: a file does not tell of a change
 
 
 @app.command()

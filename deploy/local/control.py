@@ -18,10 +18,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from deploy.local.place import PID_FILE, opened
+from deploy.local.progress import Say
 
 __all__ = ("Command", "NotRunningError", "RefusedError", "Request", "ask", "serving")
 
-Say = Callable[[str], None]
 Command = Literal["status", "down", "kill", "pause", "resume", "restart"]
 
 _SOCKET: Final = PID_FILE.with_name("socket")

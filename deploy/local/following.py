@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-__all__ = ("LogFollower", "labelled")
+__all__ = ("LOOKS_EVERY_S", "LogFollower", "labelled")
+
+LOOKS_EVERY_S: Final = 0.2
+"""A good pause between two looks at files: soon enough for people."""
 
 _UNSHOWN: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What a log may have of colours of its own, and whatever else would do something to a terminal."""

@@ -1,15 +1,18 @@
-"""What is being waited for, and for how long: on stderr."""
+"""Telling how far something is: what is being waited for, and for how long, on stderr."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-__all__ = ("note", "waiting_for")
+__all__ = ("Say", "note", "waiting_for")
+
+Say = Callable[[str], None]
+"""Takes a word of progress for whoever has asked for something."""
 
 
 def note(text: str) -> None:

@@ -11,12 +11,11 @@ from pathlib import Path
 import msgspec
 
 from deploy.local.naming import chosen
+from deploy.local.progress import Say
 from deploy.local.topology import Topology
 from kvcore.testing.servers import ServerError, ServerProcess
 
 __all__ = ("Entry", "Roster", "state_of")
-
-Say = Callable[[str], None]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import typer
 
-from deploy.local.control import Request, Say, serving
-from deploy.local.following import LogFollower, labelled
+from deploy.local.control import Request, serving
+from deploy.local.following import LOOKS_EVERY_S, LogFollower, labelled
 from deploy.local.place import claimed
-from deploy.local.progress import note, waiting_for
+from deploy.local.progress import Say, note, waiting_for
 from deploy.local.roster import Roster
 from deploy.local.status import Status
 from deploy.local.topology import Topology
@@ -29,7 +29,6 @@ SHOWN: Final = ("nodes", "workers", "nginx")
 _INTERRUPTED: Final = 130
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_LOOKS_EVERY_S: Final = 0.2
 
 
 def supervise(folder: Path, *, nodes: int, workers: int, port: int | None, ready: Callable[[Status], bool]) -> int:
@@ -115,7 +114,7 @@ class _Supervisor:
             for line in (*follower.lines(), *changed):
                 typer.echo(line)
             before = states
-            time.sleep(_LOOKS_EVERY_S)  # between two looks: neither a file nor a process tells of a change
+            time.sleep(LOOKS_EVERY_S)  # between two looks: neither a file nor a process tells of a change
 
     def end(self) -> None:
         self._roster.close()

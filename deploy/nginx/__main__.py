@@ -10,13 +10,12 @@ from typing import Annotated
 import msgspec
 import typer
 
-from deploy.nginx.configuration import Proxy, render
+from deploy.nginx.configuration import render
+from deploy.nginx.proxy import Proxy
 from kvcore.config import LimitSettings
 from kvcore.errors import SettingsError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
-
-Networks = list[str] | None
 
 
 @app.command()
@@ -57,13 +56,13 @@ def main(
         ),
     ] = None,
     internal: Annotated[
-        Networks,
+        list[str] | None,
         typer.Option(
             metavar="NETWORK", help="Who may see /admin and /metrics. May be repeated. Default: this machine."
         ),
     ] = None,
     trusted_proxies: Annotated[
-        Networks,
+        list[str] | None,
         typer.Option(
             "--trusted-proxy",
             metavar="NETWORK",

@@ -17,7 +17,7 @@ from kvcore.config import HttpSettings, LimitSettings
 from kvcore.http.protocol import MAX_HEAD_BYTES
 from kvcore.http.requests import body_limit
 
-__all__ = ("Proxy", "render")
+__all__ = ("render",)
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _HSTS: Final = "Strict-Transport-Security max-age=63072000"

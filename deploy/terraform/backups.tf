@@ -13,7 +13,7 @@ resource "aws_s3_bucket_versioning" "backups" {
   bucket = aws_s3_bucket.backups.id
 
   versioning_configuration {
-    status = "Enabled" # nodes may write, not delete: what is overwritten can be brought back
+    status = "Enabled" # nodes may write, not delete: what is overwritten can be brought back for a week
   }
 }
 

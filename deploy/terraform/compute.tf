@@ -3,7 +3,7 @@
 
 locals {
   # Read by modules/service too, so that the settings and what they rely on are seen together.
-  drain_s = 15 # longer than a name in DNS is believed: 5 s by the record, 5 s by NGINX
+  drain_s = 15 # longer than a name in DNS is believed: 5 s by the record, 2 s by NGINX
 
   cluster = { name = aws_ecs_cluster.this.name, arn = aws_ecs_cluster.this.arn }
 

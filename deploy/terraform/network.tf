@@ -1,6 +1,7 @@
 # Three kinds of subnets, each in three zones. Only the public ones, where nothing but the load balancer is, have a way to
 # the internet. Nothing else needs one: images, secrets, logs and backups are reached through endpoints. So there are no NAT
-# gateways, and a process that was broken into has no way out. The one exception is asked for by store_telemetry.
+# gateways, and a process that was broken into has no way out but to AWS itself, and there to the buckets below and no others. The one
+# exception is asked for by store_telemetry.
 
 locals {
   # For an unambiguous order: the number of a zone is part of addresses.
@@ -8,13 +9,12 @@ locals {
 
   interface_endpoints = toset([
     "aps-workspaces", # metrics
-    "ec2messages",    # Session Manager, as the two with ssm
     "ecr.api",
     "ecr.dkr",
     "logs",
     "monitoring",
     "secretsmanager",
-    "ssm",
+    "ssm", # Session Manager, as the next
     "ssmmessages",
   ])
 }
@@ -149,14 +149,43 @@ resource "aws_route" "telemetry" {
 
 # --- AWS services -----------------------------------------------------------------------------------------------------
 
-# Layers of images, packages of Amazon Linux, CockroachDB itself, and backups.
 resource "aws_vpc_endpoint" "s3" {
   vpc_id            = aws_vpc.this.id
   service_name      = "com.amazonaws.${var.region}.s3"
   vpc_endpoint_type = "Gateway"
   route_table_ids   = concat([aws_route_table.compute.id], [for table in aws_route_table.data : table.id])
+  policy            = data.aws_iam_policy_document.s3.json
 
   tags = { Name = "${var.name}-s3" }
+}
+
+# Without it, whoever broke in could put what he found into a bucket of his own.
+data "aws_iam_policy_document" "s3" {
+  statement {
+    sid     = "ImagesAndSoftware"
+    actions = ["s3:GetObject"]
+    resources = [
+      "arn:aws:s3:::prod-${var.region}-starport-layer-bucket/*", # where ECR has the layers of images
+      "arn:aws:s3:::al2023-repos-${var.region}-de612dc2/*",      # packages of Amazon Linux 2023
+      "arn:aws:s3:::${var.store_archive.bucket}/${var.store_archive.key}",
+    ]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+  }
+
+  statement {
+    sid       = "Backups"
+    actions   = ["s3:ListBucket", "s3:GetObject", "s3:PutObject"]
+    resources = [aws_s3_bucket.backups.arn, "${aws_s3_bucket.backups.arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+  }
 }
 
 resource "aws_vpc_endpoint" "interface" {

@@ -9,10 +9,10 @@ output "repositories" {
 }
 
 output "proxy_arguments" {
-  description = "What the configuration of NGINX is made with: arguments of python -m deploy.terraform.proxy."
+  description = "What the configuration of NGINX is made with: arguments of python -m deploy.nginx."
   value = join(" ", concat(
     [for number in values(local.zone_numbers) : "--node node-${number + 1}.${aws_service_discovery_private_dns_namespace.this.name}:8000"],
-    ["--resolver ${cidrhost(var.network, 2)}"],
+    ["--resolver ${cidrhost(var.network, 2)} --listen 8080 --access-log /dev/stdout"],
   ))
 }
 

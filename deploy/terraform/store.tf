@@ -106,14 +106,6 @@ resource "aws_iam_instance_profile" "store" {
   role = aws_iam_role.store[each.key].name
 }
 
-# Session Manager: no keys, no open port, and a record of who was there.
-resource "aws_iam_role_policy_attachment" "store_sessions" {
-  for_each = local.zone_numbers
-
-  role       = aws_iam_role.store[each.key].name
-  policy_arn = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
-}
-
 resource "aws_iam_role_policy" "store" {
   for_each = local.zone_numbers
 
@@ -170,6 +162,20 @@ data "aws_iam_policy_document" "store" {
     sid       = "Logs"
     actions   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
     resources = ["${aws_cloudwatch_log_group.store.arn}:*"]
+  }
+
+  # Session Manager: no keys, no open port, and a record of who was there. Only what sessions take: the policy that AWS manages for it
+  # may also read every parameter of the account.
+  statement {
+    sid = "Sessions"
+    actions = [
+      "ssm:UpdateInstanceInformation",
+      "ssmmessages:CreateControlChannel",
+      "ssmmessages:CreateDataChannel",
+      "ssmmessages:OpenControlChannel",
+      "ssmmessages:OpenDataChannel",
+    ]
+    resources = ["*"]
   }
 
   # Metrics have no ARNs; their namespace is what can be asked for.

@@ -14,7 +14,10 @@ from kvcore.metrics import Metrics
 if TYPE_CHECKING:
     from kvcore.http.protocol import StrictHttpProtocol
 
-__all__ = ("Connections",)
+__all__ = ("LINGER_S", "Connections")
+
+LINGER_S: Final = 1.0
+"""At the end: for a first request on a new connection, and for a client to close after its last answer."""
 
 _TICKS: Final = 10
 

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from kvcore.http.connections import Connections
+from kvcore.http.connections import LINGER_S, Connections
 from kvcore.http.problems import MEDIA_TYPE, PROBLEMS, problem_body
 from kvcore.metrics import Limit
 
@@ -26,6 +26,7 @@ __all__ = ("MAX_HEAD_BYTES", "StrictHttpProtocol")
 MAX_HEAD_BYTES: Final = 256 * 1024
 """Request line and header fields: enough for a key of 64 KiB with every byte percent-encoded."""
 
+_BODY_FIELDS: Final = frozenset((b"content-length", b"transfer-encoding"))
 _RETRY: Final = "retry-after: 1\r\n"
 Phase = Literal["idle", "head", "body"]
 """What a client may keep us waiting with: its next request, the rest of a head, the rest of a body."""
@@ -117,7 +118,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         # read too little, when a handover is followed by more.
         self._untaken_bytes += len(data)
         super().data_received(data)
-        if self._untaken_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._untaken_bytes > MAX_HEAD_BYTES and not (self._lingers or self.transport.is_closing()):
             self._refuse("header-too-large", f"the request's head is larger than {MAX_HEAD_BYTES} bytes", "head-size")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -127,11 +128,15 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Note the end of the head, and take the request's target apart: httptools' own way ends at 65,535 bytes."""
-        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
-            raise ValueError("a body in another transfer coding")
+        has_body = False
+        for name, value in self.headers:
+            if name in _BODY_FIELDS:
+                has_body = True
+                if name == b"transfer-encoding" and value.lower() != b"chunked":
+                    raise ValueError("a body in another transfer coding")
         if self.parser.should_upgrade():
             self._is_over = True
-            if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+            if has_body:
                 raise ValueError("a request with a body cannot be upgraded")
         self._in_head = False
         self._untaken_bytes = self._received = 0
@@ -151,6 +156,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
             # A client that waits for "100 Continue" may leave out its body when it gets another answer, or send it: what
             # follows cannot be told from it.
             self.cycle.keep_alive = False
+        if has_body:
+            self.cycle.transport = _LastAnswer(self.transport, self._close_unread)
         if self._all.is_draining:
             self._make_last(self.cycle)
 
@@ -250,18 +257,27 @@ class StrictHttpProtocol(HttpToolsProtocol):
         if self._all.linger_s:
             cycle.transport = _LastAnswer(self.transport, self._linger)
 
+    def _close_unread(self) -> None:
+        """Close after an answer that is the last one; where it came before the end of the request, in good order."""
+        if self._in_head:
+            self.transport.close()
+        else:
+            self._linger()
+
     def _linger(self) -> None:
         """Send the end, and close when the client has done so too, or has not in time; take what it sends, and drop it.
 
         To close while something that was sent is not read, or still comes, resets the connection; by that the client may
-        lose the answer before it has read it (RFC 9112, section 9.6).
+        lose the answer before it has read it (RFC 9112, section 9.6). A proxy that does takes the node for broken, and asks
+        it nothing for a while: a few requests, each refused with good reason, would have it think so of all nodes.
         """
-        if self.transport.is_closing():
+        if self._lingers or self.transport.is_closing():
             return
         self._is_over = self._lingers = True
         self.pipeline.clear()
+        self.flow.resume_reading()
         self.transport.write_eof()
-        self.loop.call_later(self._all.linger_s, self.transport.close)
+        self.loop.call_later(LINGER_S, self.transport.close)
 
     # --- patience -----------------------------------------------------------------------------------------------------
 
@@ -299,7 +315,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
     def _waits_for(self) -> tuple[Phase | None, object]:
         """Return what the client is to send next, and what stays the same object for as long as that is so."""
         cycle: Any = self.cycle  # None before the first request, as is the scope
-        if self.flow.read_paused or self.pipeline or self.transport.is_closing():
+        if self.flow.read_paused or self.pipeline or self._lingers or self.transport.is_closing():
             return None, None
         if not self._in_head:
             return "body", cycle
@@ -345,13 +361,17 @@ class StrictHttpProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and self._in_head and not cycle.response_complete:
             cycle.keep_alive = False  # the requests before are answered, and that is the end
+            cycle.transport = _LastAnswer(self.transport, self._linger)
             return
         if cycle is None or self._in_head or not (cycle.response_started or self.pipeline):
             self.transport.write(_refusal(name, detail))
         if cycle is not None:
             cycle.disconnected = True  # whoever still waits for its body has been answered
         self._release(self._held)
-        self.transport.close()
+        if limit == "connections":
+            self.transport.close()  # there is no room for those who are refused
+        else:
+            self._linger()
 
 
 def _refusal(name: str, detail: str) -> bytes:

@@ -22,7 +22,7 @@ from litestar.types import ASGIApp
 from kvcore.config import Resolved
 from kvcore.errors import KvcoreError
 from kvcore.http.app import build_app, build_worker_app
-from kvcore.http.connections import Connections
+from kvcore.http.connections import LINGER_S, Connections
 from kvcore.http.exposition import Exposition, shared_exposition
 from kvcore.http.limiting import Buffers
 from kvcore.http.listener import bound, drop_handshakes, has_backlog
@@ -37,8 +37,6 @@ __all__ = ("drain", "serve")
 
 _OTHER_FILES: Final = 1024
 """Files besides those of clients' connections: databases, connections to servers."""
-_LINGER_S: Final = 1.0
-"""At the end: for a first request on a new connection, and for a client to close after its last answer."""
 _HANDSHAKES_S: Final = 0.2
 """For handshakes under way to end: a round trip, and not much longer, since whoever comes meanwhile waits for a second."""
 _BACKLOG_EVERY_S: Final = 0.05
@@ -249,7 +247,7 @@ class NodeServer(InstanceServer):
         if self._stop_at is not None:
             self.force_exit = True
             drain_s = 0.0
-        self._linger_s = _LINGER_S if drain_s else 0.0
+        self._linger_s = LINGER_S if drain_s else 0.0
         self._instance.phase = "draining"
         self._stop_at = time.monotonic() + drain_s
 

@@ -19,9 +19,11 @@ from kvcore.backends import (
     Delivery,
     Factory,
     Message,
+    Prefetching,
     Queue,
     QueueStats,
     dead_letters_of,
+    prefetching_of,
 )
 from kvcore.errors import UnavailableError, UnsupportedError
 from kvcore.model import PRESENT, ZERO, Entry, Mutation, Outcome, Verdict
@@ -366,6 +368,31 @@ class QueueConformance(BackendConformance):
         assert await dead.discard([]) == 0
         await self._assert_empty(queue)
 
+    # --- prefetching ---
+
+    async def test_who_stops_is_given_what_was_sent_ahead_if_declared(self, queue: Queue, prefix: str) -> None:
+        """With prefetching: who stops gets all that it has received and then the end; what comes later is new to another."""
+        early = [_mutation(f"{prefix}early {n}", n) for n in range(1, 11)]
+        late = [_mutation(f"{prefix}late {n}", n) for n in range(11, 21)]
+        received: list[Message] = []
+        async with queue.consume("writes", 3) as deliveries:
+            prefetching = self._prefetching(queue, deliveries)
+            if prefetching is None:
+                return
+            # In one call, which may be sent as a whole: that is more than a delivery has.
+            await queue.publish("writes", early)
+            delivery: Delivery | None = await self._next(deliveries)
+            await self._soon(prefetching.stop())
+            await queue.publish("writes", late)
+            while delivery is not None:
+                received += delivery.messages
+                await delivery.settle(_applied(delivery))
+                delivery = await self._soon(anext(deliveries, None))
+        assert {message.mutation.key for message in received} <= {mutation.key for mutation in early}
+        received += await self._drain(queue, len(early) + len(late) - len(received))
+        assert _sorted(message.mutation for message in received) == early + late
+        assert not any(message.redelivered for message in received)
+
     # --- abilities ---
 
     async def test_survives_reopening_if_declared(self, settings: msgspec.Struct, prefix: str) -> None:
@@ -468,6 +495,14 @@ class QueueConformance(BackendConformance):
             yield seen
         finally:
             await _forget(task)
+
+    def _prefetching(self, queue: Queue, deliveries: AsyncIterator[Delivery]) -> Prefetching | None:
+        """Return the deliveries, to be stopped; None where that is not declared, after asserting that it is refused."""
+        if Ability.PREFETCHING in self.factory.abilities:
+            return prefetching_of(queue, deliveries)
+        with pytest.raises(UnsupportedError):
+            prefetching_of(queue, deliveries)
+        return None
 
     async def _dead_letters(self, queue: Queue) -> DeadLetters | None:
         """Return the dead letters; None where they are not declared, after asserting that they are refused."""

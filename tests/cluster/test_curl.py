@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +14,12 @@ import httpx
 import pytest
 
 from deploy.local.topology import Topology
-from deploy.nginx.configuration import Proxy, render
+from deploy.nginx.configuration import render
+from deploy.nginx.proxy import Proxy
+from kvcore.testing.fixtures import required
 from kvcore.testing.nodes import running_node
 from kvcore.testing.servers import NginxProxy
+from kvcore.testing.servers.group import find_executable
 from kvcore.testing.servers.ports import HOST, free_port
 from kvcore.testing.servers.process import wait_until
 
@@ -33,10 +34,7 @@ VALUE_1_MIB = "v" * ((1 << 20) - len('""'))
 @pytest.fixture
 def url(topology: Topology) -> str:
     """Give the address of NGINX, where there is curl to ask it."""
-    if shutil.which("curl") is None:
-        if os.environ.get("CI"):
-            pytest.fail("curl is not installed (Debian: apt install curl)", pytrace=False)
-        pytest.skip("curl is not installed (Debian: apt install curl)")  # with CI set it has failed above
+    required(lambda: find_executable("curl", package="curl"))
     return topology.proxy.url
 
 

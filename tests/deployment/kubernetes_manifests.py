@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # it comes without types
+import yaml
 
 __all__ = (
     "KUBERNETES",
@@ -46,13 +46,15 @@ def manifest_files() -> list[Path]:
     return sorted(path for path in files if path.name != "kustomization.yaml")
 
 
+@cache
 def read(path: Path) -> Any:
-    """Return what a file of one document says."""
+    """Return what a file of one document says. Nobody may change it: each is read once."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+@cache
 def read_all(path: Path) -> list[Manifest]:
-    """Return the resources of a file."""
+    """Return the resources of a file, which nobody may change either."""
     return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from deploy.nginx.configuration import Proxy, render
+from deploy.nginx.configuration import render
+from deploy.nginx.proxy import Proxy
 from kvcore.testing.fixtures import required
 from kvcore.testing.servers import NginxProxy
 from kvcore.testing.servers.ports import HOST, free_port

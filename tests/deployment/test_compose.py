@@ -11,7 +11,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from deploy.nginx.configuration import Proxy, render
+from deploy.nginx.configuration import render
+from deploy.nginx.proxy import Proxy
 from kvcore import __version__
 from kvcore.config import resolve
 from kvcore.plugins import load_plugins

@@ -24,6 +24,10 @@ CHARTS = KUBERNETES / "charts"
 
 files = pytest.mark.parametrize("file", [pytest.param(path, id=str(path.relative_to(KUBERNETES))) for path in SETTINGS])
 
+processes = pytest.mark.parametrize(
+    "name", ["Deployment/kvcore-api", "Deployment/kvcore-worker", "Job/kvcore-migration"]
+)
+
 
 def settings(file: Path, folder: Path) -> Resolved:
     """Return what a pod makes of a file of settings; its secrets are in a folder."""
@@ -36,9 +40,9 @@ def settings(file: Path, folder: Path) -> Resolved:
     return resolve(load_plugins(), environment=environment)
 
 
-def mounted() -> set[str]:
-    """Return the names of the files that nodes find among their secrets."""
-    volumes = workload("Deployment/kvcore-api")["spec"]["volumes"]
+def mounted(name: str = "Deployment/kvcore-api") -> set[str]:
+    """Return the names of the files that the pods of a resource find among their secrets."""
+    volumes = workload(name)["spec"]["volumes"]
     (projected,) = (volume["projected"] for volume in volumes if "projected" in volume)
     return {item["path"] for source in projected["sources"] for inner in source.values() for item in inner["items"]}
 
@@ -68,13 +72,14 @@ def test_a_node_takes_the_settings(file: Path, tmp_path: Path) -> None:
     assert (queue.username, queue.password.reveal()) == ("somebody", "secret")
 
 
+@processes
 @files
-def test_every_secret_that_is_mounted_is_read(file: Path) -> None:
-    """Pods get the files that the settings name, and no others."""
-    assert set(re.findall(rf"{SECRETS}/([\w.]+)", file.read_text(encoding="utf-8"))) == mounted()
+def test_every_secret_that_is_mounted_is_read(file: Path, name: str) -> None:
+    """Pods get the files that the settings name, without which none starts, and no others."""
+    assert set(re.findall(rf"{SECRETS}/([\w.]+)", file.read_text(encoding="utf-8"))) == mounted(name)
 
 
-@pytest.mark.parametrize("name", ["Deployment/kvcore-api", "Deployment/kvcore-worker", "Job/kvcore-migration"])
+@processes
 def test_pods_find_their_settings(name: str) -> None:
     """The settings and the secrets are mounted where the environment and the settings say."""
     (container,) = workload(name)["spec"]["containers"]
@@ -211,6 +216,14 @@ def test_what_scales_asks_for_metrics_that_there_are(name: str) -> None:
     assert found.metrics
     assert found.metrics <= metric_names()
     assert {matcher.value for matcher in found.matchers if matcher.label == "job"} <= jobs()
+
+
+@pytest.mark.parametrize("name", ["lag", "waiting"])
+def test_workers_are_not_scaled_by_another_installation(name: str) -> None:
+    """KEDA asks for the metrics of its own namespace alone: a Prometheus may watch several installations."""
+    namespace = read(KUBERNETES / "overlays" / "production" / "kustomization.yaml")["namespace"]
+    found = named(queries()[name])
+    assert {matcher.value for matcher in found.matchers if matcher.label == "namespace"} == {namespace}
 
 
 def test_operations_counted_for_latency_are_those_of_the_alert() -> None:

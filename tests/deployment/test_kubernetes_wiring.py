@@ -225,14 +225,17 @@ OUTSIDE = {
         (RABBITMQ, COCKROACH, 26257, False),
         (COCKROACH, COCKROACH, 26258, True),
         (COCKROACH, REDIS, 6379, False),
+        (API, "stranger", 443, False),
+        (REDIS, "stranger", 443, False),
+        (RABBITMQ, "stranger", 443, False),
     ],
 )
 def test_who_may_talk_to_whom(load: Load, source: str, target: str, port: int, allowed: bool) -> None:
     """The policies let through what is needed and nothing else."""
     manifests = load("production")
     policies = [one for one in manifests if one["kind"] == "NetworkPolicy"]
-    asking = OUTSIDE.get(source) or pod(manifests, source)
-    assert is_allowed(policies, asking, pod(manifests, target), port, of_namespace=NAMESPACE) is allowed
+    asking, asked = (OUTSIDE.get(name) or pod(manifests, name) for name in (source, target))
+    assert is_allowed(policies, asking, asked, port, of_namespace=NAMESPACE) is allowed
 
 
 @installations

@@ -12,15 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.nginx.__main__ import app
-from deploy.nginx.configuration import Proxy, render
+from deploy.nginx.configuration import render
+from deploy.nginx.proxy import Proxy
 from kvcore.config import LimitSettings
 from kvcore.errors import SettingsError
 from kvcore.testing.servers import NginxProxy
 from kvcore.testing.servers.ports import HOST, free_port
 from tests.deployment.proxied import nginx, proxy_on
-from tests.deployment.test_nginx_tls import certificate
-
-__all__ = ("certificate",)  # a fixture
 
 ROOT = Path(__file__).parents[2]
 MANY = tuple(f"10.0.{number // 250}.{number % 250 + 1}:8000" for number in range(300))

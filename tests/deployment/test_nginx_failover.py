@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from kvcore.config import LimitSettings
+from kvcore.testing.nodes import running_node
 from kvcore.testing.servers.ports import HOST, free_port
 from kvcore.testing.servers.process import wait_until
 from tests.deployment.fake_node import (
@@ -20,6 +21,7 @@ from tests.deployment.fake_node import (
     hanging,
     talking_nonsense,
 )
+from tests.deployment.plain_client import exchange, head
 from tests.deployment.proxied import proxied
 
 READS = ("GET", "HEAD", "OPTIONS")
@@ -138,14 +140,32 @@ def test_an_answer_that_has_begun_is_not_begun_again(method: str) -> None:
 
 def test_who_may_wait_is_waited_for() -> None:
     """Reads that wait for a version, however they spell it, and the administration have longer than a node that just hangs."""
-    targets = ("/kv?key=a&wait=10000", "/kv/a?w%61it=10000", "/kv/a?%77ait=10000&min_version=1", "/admin/queue/lag")
+    targets = (
+        b"/kv?key=a&wait=10000",
+        b"/kv/a?w%61it=10000",
+        b"/kv/a?%77ait=10000&min_version=1",
+        b"/kv?key=a#&wait=10000",
+        b"/kv/a#?wait=10000",
+        b"/admin/queue/lag",
+    )
     with (
         FakeNode(hanging) as node,
         proxied(node.address, limits=IMPATIENT) as proxy,
         ThreadPoolExecutor(len(targets)) as pool,
     ):
-        patient = [pool.submit(ask, proxy.url, "GET", target) for target in targets]
+        patient = [pool.submit(exchange, proxy.port, head(b"GET %s HTTP/1.1" % target)) for target in targets]
         wait_until(lambda: len(node.requests) == len(targets), within_s=20, what="all are under way")
         assert_unavailable(ask(proxy.url, "GET", "/kv?key=wait&min_version=1"), "not-applied")
         node.let_go.set()
-        assert [answer.result(20).status_code for answer in patient] == [200] * len(targets)
+        assert [answer.result(20).status for answer in patient] == [200] * len(targets)
+
+
+@pytest.mark.parametrize("target", [b"/kv/\xff", b"/kv/../batch"])
+def test_a_node_that_refuses_a_body_goes_on_being_asked(target: bytes) -> None:
+    """What only a node knows to refuse, it refuses in the midst of a body without breaking the connection: none is taken for dead."""
+    with running_node({"profile": "memory"}) as node, proxied(node.url.removeprefix("http://")) as proxy:
+        for _ in range(5):
+            request = head(b"PUT %s HTTP/1.1" % target, b"Content-Length: 8000000").replace(
+                b"kv.example.com", b"localhost"
+            )
+            assert exchange(proxy.port, request + bytes(8_000_000)).status in {400, 413}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -13,22 +11,13 @@ from typing import Any
 
 import pytest
 
+from kvcore.testing.fixtures import required
 from kvcore.testing.servers import NginxProxy
+from kvcore.testing.servers.group import find_executable
 from kvcore.testing.servers.ports import HOST, free_port
 from tests.deployment.fake_node import FakeNode
 from tests.deployment.plain_client import exchange, head
 from tests.deployment.proxied import proxied
-
-
-def executable(name: str) -> str:
-    """Return the path of a tool; where it is missing, skip the test, or fail where CI is set."""
-    found = shutil.which(name)
-    if found is None:
-        reason = f"{name} is not installed (Debian: apt install {name})"
-        if os.environ.get("CI"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)  # the message names what to install; with CI set it has failed above
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -36,24 +25,6 @@ def node() -> Iterator[FakeNode]:
     """Give a node that keeps what reaches it."""
     with FakeNode() as node:
         yield node
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a certificate for this machine, with its key beside it as key.pem."""
-    folder = tmp_path_factory.mktemp("tls")
-    file = folder / "certificate.pem"
-    form = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    names = [
-        "-addext",
-        f"subjectAltName=DNS:localhost,IP:{HOST}",
-        "-keyout",
-        str(folder / "key.pem"),
-        "-out",
-        str(file),
-    ]
-    subprocess.run([executable("openssl"), *form.split(), *names], check=True, capture_output=True)
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +37,10 @@ def proxy(node: FakeNode, certificate: Path) -> Iterator[NginxProxy]:
 
 def curl(proxy: NginxProxy, certificate: Path, path: str, *more: str) -> tuple[str, str, str]:
     """Ask with curl; return the version of HTTP, the status and all that was answered."""
-    tell = [
-        "--silent",
-        "--include",
-        "--path-as-is",
-        "--cacert",
-        str(certificate),
-        "--write-out",
-        "\n%{http_version} %{http_code}",
-    ]
-    url = f"https://{HOST}:{proxy.port}{path}"
-    done = subprocess.run(
-        [executable("curl"), *tell, *more, url], check=True, capture_output=True, text=True, timeout=60
-    )
+    executable = required(lambda: find_executable("curl", package="curl"))
+    tell = ["--silent", "--include", "--path-as-is", "--write-out", "\n%{http_version} %{http_code}"]
+    command = [executable, *tell, "--cacert", str(certificate), *more, f"https://{HOST}:{proxy.port}{path}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     answer, _, end = done.stdout.rpartition("\n")
     version, status = end.split()
     return version, status, answer

@@ -131,6 +131,20 @@ def test_each_secret_is_handed_on_to_a_setting(unit: Path) -> None:
         assert f"| `{setting}` |" in settings_page()
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_no_process_opens_a_file_that_only_root_can_read(unit: Path) -> None:
+    """Where docs/deployment/bare-machines.md has a file of secrets in kvcore.toml, each unit puts a credential in its place."""
+    page = (ROOT / "docs" / "deployment" / "bare-machines.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\[([a-z.]+)\]$|^(\w+) = \"(/etc/kvcore/secrets/\w+)\"$", page, re.MULTILINE)
+    table, wanted = "", {}
+    for name, setting, file in tables:
+        table = name or table
+        if setting:
+            wanted[f"KVCORE_{table}.{setting}".upper().replace(".", "__")] = f"%d/{Path(file).name}"
+    assert wanted
+    assert wanted.items() <= dict(value.split("=", 1) for value in values(unit, "Environment")).items()
+
+
 class Manager:
     """What a process takes for systemd: it listens at the socket in `NOTIFY_SOCKET`."""
 

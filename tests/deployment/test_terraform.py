@@ -19,8 +19,9 @@ from typing import Any, Final, NamedTuple
 import hcl2
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from deploy.terraform.proxy.__main__ import configuration
+from deploy.nginx.__main__ import app as nginx
 
 REPOSITORY: Final = Path(__file__).parents[2]
 ROOT: Final = REPOSITORY / "deploy" / "terraform"
@@ -46,8 +47,19 @@ ENCRYPTED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Types of resources that hold data, and what makes them encrypt it with a key of one's own."""
 
-WITHOUT_ARN: Final = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
-"""Actions that AWS's service authorization reference lists without types of resources."""
+WITHOUT_ARN: Final = {
+    "cloudwatch:PutMetricData",
+    "ecr:GetAuthorizationToken",
+    "ssm:UpdateInstanceInformation",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+}
+"""Actions without types of resources in AWS's service authorization reference, and those of an instance with Session Manager, for
+which AWS documents no narrower policy:
+https://docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-create-iam-instance-profile.html
+"""
 
 TEXT_OR_COMMENT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|#.*')
 
@@ -312,6 +324,26 @@ def test_rights_name_what_they_are_for() -> None:
                 assert not [action for action in actions if "*" in action], f"{resource}: {actions}"
 
 
+def test_no_policy_is_one_that_aws_manages() -> None:
+    """What AWS's own policies allow is AWS's to change, and much of it is for everything in the account."""
+    assert not [
+        resource for resource in ALL if "policy_attachment" in resource.type or "managed_policy" in resource.type
+    ]
+    assert "iam::aws:policy/" not in code(*(file for module in MODULES for file in files(module)))
+
+
+def test_only_known_buckets_are_within_reach() -> None:
+    """Nobody in the VPC can put anything into a bucket but that of the backups, and no bucket is for all of them."""
+    (endpoint,) = (resource for resource in ALL if (resource.type, resource.name) == ("aws_vpc_endpoint", "s3"))
+    assert "aws_iam_policy_document.s3." in str(endpoint.body["policy"])
+    (policy,) = (resource for resource in ALL if (resource.type, resource.name) == ("aws_iam_policy_document", "s3"))
+    for statement in policy.body["statement"]:
+        buckets = [bare(wanted).removeprefix("arn:aws:s3:::") for wanted in statement["resources"]]
+        assert not [bucket for bucket in buckets if bucket.startswith("*")]
+        if "s3:PutObject" in map(bare, statement["actions"]):
+            assert all("aws_s3_bucket.backups.arn" in bucket for bucket in buckets)
+
+
 def test_tags_are_those_of_the_provider() -> None:
     """Every resource has the tags that say whose it is: the provider gives them, resources add their Name only."""
     (provider,) = (
@@ -367,6 +399,16 @@ def test_environment_variables_are_settings() -> None:
     assert {name.lower().replace("__", ".") for name in given} <= known_settings()
 
 
+def test_the_health_check_of_tasks_is_in_the_image() -> None:
+    """What ECS runs in nodes and workers to see whether to replace them is the image's own check, which no server that is away fails."""
+    dockerfile = (REPOSITORY / "deploy" / "compose" / "Dockerfile").read_text(encoding="utf-8")
+    (path,) = re.findall(r"^COPY deploy/compose/image/is_ready\.py (\S+)$", dockerfile, re.MULTILINE)
+    (command,) = (
+        block["is_ready"] for file in files(ROOT) for block in parsed(file).get("locals", []) if "is_ready" in block
+    )
+    assert bare(command[-1]) == path
+
+
 @pytest.mark.parametrize("cloud", ["aws", "azure", "gcp"])
 def test_settings_in_the_pages_about_clouds_exist(cloud: str) -> None:
     """What a reader copies from these pages into kvcore.toml is known to kvcore."""
@@ -389,15 +431,30 @@ def test_the_user_of_the_cache_has_the_commands_that_the_plugin_names() -> None:
 # --- what is in templates ---------------------------------------------------------------------------------------------
 
 
+def rendered_proxy() -> str:
+    """Return the configuration of NGINX as the output `proxy_arguments` has it made, with values in the place of expressions."""
+    (arguments,) = re.findall(
+        r'output "proxy_arguments" \{(.*?)\n\}', (ROOT / "outputs.tf").read_text(encoding="utf-8"), re.DOTALL
+    )
+    (node,), (rest,) = re.findall(r'"(--node [^"]+)"', arguments), re.findall(r'"(--resolver [^"]+)"', arguments)
+    line = f"{node} {rest}"
+    for expression, value in {"node-${number + 1}": "node-1", "${cidrhost(var.network, 2)}": "10.20.0.2"}.items():
+        line = line.replace(expression, value)
+    done = CliRunner().invoke(nginx, re.sub(r"\$\{[^}]+\}", "kvcore.internal", line).split())
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
 def test_nginx_looks_names_up_again() -> None:
-    """In the configuration for ECS every server of the upstream is resolved anew, by the name server that was named."""
-    text = configuration(("node-1.kvcore.internal:8000", "node-2.kvcore.internal:8000"), "10.20.0.2")
-    assert re.findall(r"server (\S+) .* resolve;", text) == [
-        "node-1.kvcore.internal:8000",
-        "node-2.kvcore.internal:8000",
-    ]
-    assert text.startswith("resolver 10.20.0.2 ")
-    assert re.search(r"upstream kvcore \{[^}]*\bzone ", text), "without a zone NGINX refuses resolve"
+    """In the configuration for ECS nodes are looked up anew by the name server of the VPC, and it listens where the load balancer sends."""
+    text = rendered_proxy()
+    assert re.search(r"server node-1\.kvcore\.internal:8000 .*\bresolve;", text)
+    assert "resolver 10.20.0.2 " in text
+    (group,) = (resource for resource in ALL if resource.type == "aws_lb_target_group")
+    assert re.findall(r"(?m)^ *listen (\d+)", text) == [str(group.body["port"])]
+    assert {bare(str(call["port"])) for name, call in named(ROOT, "module").items() if name == "proxy"} == {
+        str(group.body["port"])
+    }
 
 
 def test_nodes_drain_for_longer_than_their_names_are_believed() -> None:
@@ -407,7 +464,7 @@ def test_nodes_drain_for_longer_than_their_names_are_believed() -> None:
     )
     (service,) = (resource for resource in ALL if resource.type == "aws_service_discovery_service")
     (record_s,) = values(service.body, "ttl")
-    believed = re.search(r"valid=(\d+)s", configuration(("node:8000",), "10.0.0.2"))
+    believed = re.search(r"valid=(\d+)s", rendered_proxy())
     assert believed is not None
     assert drain_s > record_s + int(believed[1])
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
+import kvcore
 from kvcore import hookspecs
 from kvcore.backends import Ability
 from kvcore.http.problems import PROBLEMS
@@ -25,6 +27,13 @@ def test_every_hook_is_documented_and_used(hook: str) -> None:
     assert f"`{hook}`" in (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
     sources = [*ROOT.glob("plugins/*/kvcore_*/**/*.py"), *ROOT.glob("examples/*/kvcore_*/**/*.py")]
     assert any(f"def {hook}(" in source.read_text(encoding="utf-8") for source in sources)
+
+
+@pytest.mark.parametrize("module", sorted(module.name for module in pkgutil.iter_modules(kvcore.__path__)))
+def test_every_module_is_in_the_architecture(module: str) -> None:
+    """Whoever is new finds each module in the table of where things are."""
+    table = re.findall(r"^\| (`.+?) \| ", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert module in {name for line in table for name in re.findall(r"`(\w+)/?`", line)}
 
 
 @pytest.mark.parametrize("ability", Ability)

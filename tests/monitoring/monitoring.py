@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import yaml  # type: ignore[import-untyped]  # it comes without types
+import yaml
 
 __all__ = (
     "ALERT_TESTS",

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from deploy.local.control import NotRunningError, RefusedError, Request, Say, ask, serving
+from deploy.local.control import NotRunningError, RefusedError, Request, ask, serving
 from deploy.local.following import LogFollower, labelled
 from deploy.local.naming import UnknownNameError, chosen
 from deploy.local.place import PID_FILE, PlaceError, claimed, is_in_use, opened
+from deploy.local.progress import Say
 
 KINDS = {"nodes": ["node-1", "node-2"], "workers": ["worker-1"], "nginx": ["nginx"]}
 

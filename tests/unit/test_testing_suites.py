@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from msgspec.structs import replace
 
-from kvcore.backends import Ability, Channel, Factory, Install, PoolStats, Purged, Refresh, Reserve, Scanned
+from kvcore.backends import Ability, Channel, Delivery, Factory, Install, PoolStats, Purged, Refresh, Reserve, Scanned
 from kvcore.model import Entry, Mutation, Outcome, Verdict, Version, is_final
 from kvcore.slots import Reservation
 from kvcore_cache_memory import FACTORY as CACHE
@@ -158,6 +158,51 @@ class KeepsReplayedLetters(MemoryQueue):
         return count
 
 
+class GivesBackWhatWasSentAhead(MemoryQueue):
+    """Ends a consumer that stops before it has had all that was sent to it."""
+
+    abilities: ClassVar[frozenset[Ability]] = MemoryQueue.abilities | {Ability.PREFETCHING}
+
+    @asynccontextmanager
+    async def consume(self, channel: Channel, limit: int) -> AsyncIterator[Any]:
+        async with super().consume(channel, limit) as consumer:
+            yield _Abrupt(consumer)
+
+
+class _Abrupt:
+    def __init__(self, deliveries: AsyncIterator[Delivery]) -> None:
+        self._deliveries = deliveries
+        self._is_stopped = False
+
+    def __aiter__(self) -> _Abrupt:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        if self._is_stopped:
+            raise StopAsyncIteration
+        return await anext(self._deliveries)
+
+    async def stop(self) -> None:
+        await anext(self._deliveries)
+        self._is_stopped = True
+
+
+class TakesOnWhenItIsStopped(MemoryQueue):
+    """Gives a consumer that stops what should come to others."""
+
+    abilities: ClassVar[frozenset[Ability]] = MemoryQueue.abilities | {Ability.PREFETCHING}
+
+    @asynccontextmanager
+    async def consume(self, channel: Channel, limit: int) -> AsyncIterator[Any]:
+        async with super().consume(channel, limit) as consumer:
+            yield _Unstoppable(consumer)
+
+
+class _Unstoppable(_Abrupt):
+    async def stop(self) -> None:
+        pass
+
+
 class SaysThatItIsDurable(MemoryQueue):
     """Declares what it cannot do."""
 
@@ -227,7 +272,11 @@ class HasAClockThatStandsStill(MemoryStore):
 class SaysThatItKeepsAndShares(MemoryStore):
     """Declares what it cannot do."""
 
-    abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {Ability.DEAD_LETTERS, Ability.POOL}
+    abilities: ClassVar[frozenset[Ability]] = frozenset(Ability) - {
+        Ability.DEAD_LETTERS,
+        Ability.POOL,
+        Ability.PREFETCHING,
+    }
 
 
 class LosesCountOfItsConnections(MemoryStore):
@@ -401,6 +450,8 @@ BREAKS = [
     ("Queue", DropsDuplicates, "test_delivers_a_message_as_often_as_it_was_published"),
     ("Queue", DropsRequestIds, "test_delivers_mutations_as_they_were_published"),
     ("Queue", KeepsReplayedLetters, "test_replays_dead_letters_if_declared"),
+    ("Queue", GivesBackWhatWasSentAhead, "test_who_stops_is_given_what_was_sent_ahead_if_declared"),
+    ("Queue", TakesOnWhenItIsStopped, "test_who_stops_is_given_what_was_sent_ahead_if_declared"),
     ("Queue", SaysThatItIsDurable, "test_survives_reopening_if_declared"),
     ("Store", AppliesUnguarded, "test_decides_as_the_pure_function_does"),
     ("Store", AppliesUnguarded, "test_agrees_with_the_pure_function_on_any_history"),

@@ -38,7 +38,7 @@ class RabbitQueue:
     """
 
     abilities: ClassVar[frozenset[Ability]] = frozenset(
-        {Ability.DURABLE, Ability.SHARED, Ability.DEAD_LETTERS, Ability.POOL}
+        {Ability.DURABLE, Ability.SHARED, Ability.DEAD_LETTERS, Ability.PREFETCHING, Ability.POOL}
     )
 
     def __init__(self, settings: RabbitSettings, tls: ssl.SSLContext | None = None, *, watch_s: float = 5.0) -> None:

@@ -14,7 +14,7 @@ from aiormq.abc import AbstractChannel
 from aiormq.channel import Channel as AmqpChannel
 from pamqp.commands import Basic
 
-from kvcore.backends import Delivery, Message, PoolStats, Prefetching
+from kvcore.backends import Delivery, Message, PoolStats
 from kvcore.errors import OverloadedError, SettingsError, UnavailableError
 from kvcore.model import Entry, Mutation, Outcome, Verdict, Version
 from kvcore.testing.servers import RabbitCluster
@@ -115,27 +115,6 @@ async def test_a_delivery_joins_messages_that_are_there(queue: RabbitQueue) -> N
             await delivery.settle([APPLIED] * len(delivery.messages))
     assert deliveries_count < 20
     assert [message.mutation for message in received] == mutations(20)
-
-
-async def test_a_consumer_that_is_stopped_yields_what_it_has_received_and_nothing_more(queue: RabbitQueue) -> None:
-    """What it has received is settled by it; what comes later is somebody else's, and was never delivered before."""
-    early, late = mutations(20)[:10], mutations(20)[10:]
-    for mutation in early:
-        await queue.publish("writes", [mutation])
-    received: list[Message] = []
-    async with queue.consume("writes", 5) as deliveries:
-        assert isinstance(deliveries, Prefetching)
-        first = await following(deliveries)
-        await deliveries.stop()
-        await queue.publish("writes", late)
-        received += first.messages
-        await first.settle([APPLIED] * len(first.messages))
-        async for delivery in deliveries:
-            received += delivery.messages
-            await delivery.settle([APPLIED] * len(delivery.messages))
-    received += await drained(queue, 20 - len(received))
-    assert [message.mutation for message in received] == early + late
-    assert not any(message.redelivered for message in received)
 
 
 async def test_a_message_is_acknowledged_when_all_of_its_parts_are_settled(queue: RabbitQueue) -> None:

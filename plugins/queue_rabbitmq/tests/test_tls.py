@@ -61,7 +61,8 @@ def openssl(folder: Path, *arguments: str) -> None:
 def make_authority(folder: Path, name: str) -> None:
     """Make `<name>.crt`, which signs itself and others, and its key."""
     new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "2")
-    openssl(folder, *new, "-subj", f"/CN=kvcore test {name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")
+    usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # without which Python 3.13 trusts no authority
+    openssl(folder, *new, *usage, "-subj", f"/CN=kvcore test {name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")
 
 
 def make_certificate(folder: Path, name: str, *, of: str) -> None:

@@ -155,9 +155,9 @@ async def test_a_head_has_its_time_however_it_drips() -> None:
     for now in range(10):
         protocol.data_received(GET[now : now + 1])
         protocol.look_after(float(now))
-        assert not wire.ending
+        assert not wire.is_half_closed
     protocol.look_after(10.0)
-    assert wire.ending == "closed"
+    assert wire.is_half_closed
     assert wire.written.count(b"HTTP/1.1 408 ") == 1
     assert stage.counted("head-timeout")
 
@@ -271,7 +271,7 @@ async def test_a_body_for_which_there_is_no_room_is_refused() -> None:
     second, wire = stage.connect()
     second.data_received(PUT % 900 + b"x" * 200)
     assert wire.written.startswith(b"HTTP/1.1 503 ")
-    assert wire.ending == "closed"
+    assert wire.is_half_closed
     assert stage.buffers.held == 900
     assert stage.counted("buffered-bytes")
     second.data_received(b"x" * 700)
@@ -451,6 +451,26 @@ async def test_the_rest_of_a_body_after_the_last_answer_is_taken_and_dropped() -
     protocol.data_received(b"x" * 900_000)
     assert stage.buffers.held == 0
     assert not wire.ending
+
+
+@pytest.mark.parametrize("beginning", [b"PUT / HTTP/1.0", b"PUT /\xff HTTP/1.1"])
+async def test_who_is_refused_while_sending_can_send_to_the_end(beginning: bytes) -> None:
+    """An answer before the end of a request, after which the connection ends, is not lost by a reset: who still sends can read it."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    protocol.data_received(beginning + b"\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 100_000)
+    if protocol.cycle is not None:
+        protocol.cycle.more_body = False  # an application that does not read to the end
+    await stage.settled()
+    assert wire.written.count(CLOSE) == 1
+    assert wire.is_half_closed
+    assert wire.is_read()
+    assert not wire.ending
+    protocol.data_received(b"x" * 900_000 + GET)
+    watch(protocol, 0, 20)
+    await ended(wire)
+    assert stage.buffers.held == 0
+    assert wire.written.count(CLOSE) == 1
 
 
 async def test_at_the_end_a_new_connection_has_a_moment_for_its_first_request() -> None:

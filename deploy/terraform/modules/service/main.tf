@@ -136,7 +136,7 @@ resource "aws_ecs_service" "this" {
 }
 
 # A name with the addresses of up to eight tasks that are well (Route 53 gives no more in one answer). NGINX and the collector
-# know a change after the five seconds of the record and those of their own, at most: http.drain_s has to be longer.
+# know a change after the five seconds of the record and what they believe themselves: http.drain_s has to be longer.
 resource "aws_service_discovery_service" "this" {
   name        = var.name
   description = "Tasks of ${local.full_name}"

@@ -1,1 +1,0 @@
-"""NGINX before nodes on ECS: `python -m deploy.terraform.proxy`."""
