@@ -27,7 +27,7 @@ setting() {
 find_docker() {
     command -v docker >/dev/null || fail "needs Docker, see https://docs.docker.com/engine/install/ (on Debian: apt install docker.io docker-compose)"
     docker version --format '{{.Server.Version}}' >/dev/null 2>&1 ||
-        fail "no Docker engine answers$(docker version 2>&1 >/dev/null | sed 's/^/: /;q'); is it started, and may you use it?"
+        fail "no Docker engine answers$(docker version 2>&1 >/dev/null | sed 's/\. Is the docker daemon running?$//;s/.*/ (&)/;q'): start it, such as by systemctl start docker, as somebody who may use it"
     if docker compose version >/dev/null 2>&1; then
         compose='docker compose'
     elif docker-compose version >/dev/null 2>&1; then
@@ -148,8 +148,10 @@ down() {
     say "what was stored is kept in Docker's volumes. To remove it for good: cd $PWD && $compose down --volumes"
 }
 
-[ $# -le 1 ] || fail "usage: ./start.sh production [down]"
+usage='usage: ./start.sh production [down]'
+[ $# -le 1 ] || fail "$usage"
 case ${1:-up} in
 up | down) "${1:-up}" ;;
-*) fail "usage: ./start.sh production [down]" ;;
+-h | --help) echo "$usage" ;;
+*) fail "$usage" ;;
 esac

@@ -82,7 +82,14 @@ class Roster:
         self._each(ServerProcess.kill, names, say)
 
     def pause(self, names: Sequence[str], say: Say) -> None:
-        """Let them stand still, with their connections open."""
+        """Let them stand still, with their connections open.
+
+        Raises:
+            ServerError: one does not run; none is paused then.
+        """
+        for process in self._named(names):
+            if not process.is_running:
+                raise ServerError(f"{process.name} is {state_of(process)}: restart it first")
         self._each(ServerProcess.pause, names, say)
 
     def resume(self, names: Sequence[str], say: Say) -> None:

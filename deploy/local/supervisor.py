@@ -107,9 +107,7 @@ class _Supervisor:
         while True:
             states = self._roster.states()
             changed = [
-                labelled("local", f"{name} is {states[name]}", width=8)
-                for name in states
-                if states[name] != before[name]
+                labelled("local", f"{name}: {states[name]}", width=8) for name in states if states[name] != before[name]
             ]
             for line in (*follower.lines(), *changed):
                 typer.echo(line)

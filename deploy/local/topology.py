@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,7 @@ class Topology:
         workers: How many workers.
         folder: Where everything is written: a folder that is empty, or not there. Without it, a temporary one.
         port: Where NGINX listens; without it a free one.
+        settings: More of the nodes' and workers' settings, values by path.
         held: Files to keep open until all is removed, such as a lock.
 
     Attributes:
@@ -73,6 +74,7 @@ class Topology:
         workers: int = 2,
         folder: Path | None = None,
         port: int | None = None,
+        settings: Mapping[str, SettingValue] | None = None,
         held: Collection[int] = (),
     ) -> None:
         self.check_installed()
@@ -85,7 +87,7 @@ class Topology:
         self.folder.chmod(0o711)  # the database may run as another user; what is secret in it is closed by itself
         self._reaper = Reaper(self.folder, held=held)
         try:
-            self._compose(nodes, workers, free_port() if port is None else port)
+            self._compose(nodes, workers, free_port() if port is None else port, settings or {})
         except BaseException:
             self._reaper.close()
             raise
@@ -149,14 +151,15 @@ class Topology:
                 ending.callback(process.kill)
             ending.callback(self._reaper.close)  # kills all at once; one by one takes seconds
 
-    def _compose(self, nodes: int, workers: int, port: int) -> None:
+    def _compose(self, nodes: int, workers: int, port: int, more: Mapping[str, SettingValue]) -> None:
         self.redis = RedisServers(self._folder("redis"))
         self.rabbit = RabbitCluster(self._folder("rabbitmq"))
         self.database = database_class()(self._folder("database"))
         settings = connection_settings(
             self.redis, self.rabbit, self.database, name="kvcore", database_name=self.database.database
         )
-        self.service = Service(settings | _SETTINGS, nodes=nodes, workers=workers, folder=self._folder("kvcore"))
+        folder = self._folder("kvcore")
+        self.service = Service({**settings, **_SETTINGS, **more}, nodes=nodes, workers=workers, folder=folder)
         self.proxy = self._proxy(self._folder("nginx"), port)
         self.kinds: dict[str, tuple[ServerProcess, ...]] = {
             "redis": (self.redis.master, *self.redis.replicas),

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
 from deploy.local.topology import Topology
+from kvcore.testing.fixtures import required
 
 _REMARKS = pytest.StashKey[list[str]]()
+
+
+PATIENT: Final = {
+    "queue.deadline_s": 4.0,
+    "store.deadline_s": 4.0,
+    "limits.read_deadline_s": 4.0,
+    "limits.write_deadline_s": 4.0,
+}
+"""Deadlines for a machine whose every core is busy: what these tests count is what a restart costs, and not how slow it is."""
+
+
+@pytest.fixture(scope="session")
+def topology() -> Iterator[Topology]:
+    """Give the topology with longer deadlines, below those of NGINX."""
+    topology = required(lambda: Topology(settings=PATIENT))
+    with topology:
+        yield topology
 
 
 @pytest.fixture

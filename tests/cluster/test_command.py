@@ -106,6 +106,7 @@ def test_a_killed_node_stays_dead_until_it_is_restarted(running: Path) -> None:
     dead = entry(running, "node-1")
     assert (dead.state, dead.pid, dead.address) == ("dead", None, before.address)
     assert httpx.get(f"{status(running).url}/health/ready").is_success
+    assert "node-1 is dead: restart it first" in run(running, "pause", "node-1").stderr
     run(running, "restart", "node-1", check=True)
     after = entry(running, "node-1")
     assert (after.state, after.address) == ("running", before.address)

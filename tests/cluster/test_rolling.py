@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(300)
 _OPERATIONS: Final = 500
 """At least so many are done before something is done to the topology, and after it."""
 _RELOADS: Final = 5
-_HASTY: Final = 16
+_HASTY: Final = 8
 """How many clients write without a pause, besides those that take their time: so that there is always a request on its way."""
 
 
