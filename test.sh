@@ -71,9 +71,9 @@ for minor in 11 12 13; do
     "python3.$minor" -c '' 2>/dev/null && tests=$tests,py3$minor
 done
 [ -n "$tests" ] || fail "needs Python 3.11, 3.12 or 3.13 to run the tests with"
-# The longest first, and half as many again as there are cores, since each waits for servers some of the time. Faults are timed by
-# how the servers behave, so they have the machine for themselves.
-at_once=$(($(nproc 2>/dev/null || echo 2) * 3 / 2))
+# The longest first, as many at once as there are cores. Faults are timed by how the servers behave, so they have the machine for
+# themselves.
+at_once=$(nproc 2>/dev/null || echo 2)
 failed=0
 .venv-test/bin/python -m tox run-parallel --parallel "$at_once" --parallel-no-spinner \
     -e "backends,e2e,suites,browser,wheels$tests,deployment,docs,types,lint" </dev/null || failed=1

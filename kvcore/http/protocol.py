@@ -274,6 +274,9 @@ class StrictHttpProtocol(HttpToolsProtocol):
         if self._lingers or self.transport.is_closing():
             return
         self._is_over = self._lingers = True
+        for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
+            if cycle is not None:
+                cycle.disconnected = True  # nothing can be written any more
         self.pipeline.clear()
         self.flow.resume_reading()
         self.transport.write_eof()

@@ -33,6 +33,7 @@ class Wire(asyncio.Transport):
         self._is_read = True
 
     def write(self, data: Any) -> None:
+        assert not self.is_half_closed
         self.written += data
 
     def get_write_buffer_size(self) -> int:
@@ -451,6 +452,20 @@ async def test_the_rest_of_a_body_after_the_last_answer_is_taken_and_dropped() -
     protocol.data_received(b"x" * 900_000)
     assert stage.buffers.held == 0
     assert not wire.ending
+
+
+async def test_nothing_is_written_behind_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A request that is not answered yet when one behind it is refused in its body gets no answer, and that is no fault."""
+    stage = Stage()
+    stage.may_answer.clear()
+    protocol, wire = stage.connect()
+    protocol.data_received(GET + b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    protocol.data_received(b"no length\r\n")
+    assert wire.is_half_closed
+    stage.may_answer.set()
+    await stage.settled()
+    assert wire.written == b""
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("beginning", [b"PUT / HTTP/1.0", b"PUT /\xff HTTP/1.1"])
