@@ -1,8 +1,12 @@
-"""Connections of two kinds of clients: one for each request, and one for as many requests as the server lets it have."""
+"""Connections of two kinds of clients: one for each request, and one for as many requests as the server lets it have.
+
+Both name conditional writes, as `kvcore.client` does: else a write that RabbitMQ delivers a second time can only be answered "unknown".
+"""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
@@ -33,7 +37,7 @@ class Fresh(Exchange):
                 reader, writer = await _connected(self._url)
                 sent = True
                 try:
-                    writer.write(wire(method, target, {**(headers or {}), "Connection": "close"}, body))
+                    writer.write(wire(method, target, {**_named(headers), "Connection": "close"}, body))
                     return await read_answer(reader)
                 finally:
                     writer.transport.abort()
@@ -62,7 +66,7 @@ class Kept(Exchange):
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Answer:
         self.requests += 1
-        message = wire(method, target, headers or {}, body)
+        message = wire(method, target, _named(headers), body)
         try:
             async with asyncio.timeout(_LIMIT_S):
                 if self._streams is None or not await self._begins(message):
@@ -124,6 +128,14 @@ class Connections:
             return self.kept[-1]
         self.fresh.append(Fresh(urls[0]))
         return self.fresh[-1]
+
+
+def _named(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the headers of a request, with an idempotency key of its own if it has a condition."""
+    headers = dict(headers or {})
+    if headers.keys() & {"If-Match", "If-None-Match"}:
+        headers["Idempotency-Key"] = secrets.token_hex(16)
+    return headers
 
 
 async def _connected(url: str) -> _Streams:

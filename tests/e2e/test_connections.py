@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+from typing import Never
 
 import httpx
 import pytest
@@ -65,6 +66,12 @@ def test_trailers_are_not_header_fields(embedded: NodeProcess, victim: str) -> N
     assert value_of(embedded, victim + " new") == 2
 
 
+def send_without_end(connection: socket.socket) -> Never:
+    """Send until the other side has had enough."""
+    while True:
+        connection.sendall(b"x" * (1 << 20))
+
+
 def test_endless_trailers_end_the_connection(embedded: NodeProcess) -> None:
     """Fields behind a chunked body are bounded like a head."""
     sent = b"PUT /kv HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
@@ -72,8 +79,7 @@ def test_endless_trailers_end_the_connection(embedded: NodeProcess) -> None:
         connection.sendall(sent)
         connection.sendall(b"X: ")
         with pytest.raises(ConnectionError):  # within a second or so: it is closed in good order
-            while True:
-                connection.sendall(b"x" * (1 << 20))
+            send_without_end(connection)
 
 
 def test_answers_come_in_the_order_of_the_requests(embedded: NodeProcess) -> None:
