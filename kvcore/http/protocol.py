@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sized
+from collections.abc import Sized
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import unquote
 
 import uvicorn
@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from kvcore.http.connections import LINGER_S, Connections
+from kvcore.http.outgoing import Outgoing
 from kvcore.http.problems import MEDIA_TYPE, PROBLEMS, problem_body
 from kvcore.metrics import Limit
 
@@ -43,24 +44,6 @@ class _Flow(FlowControl):
         """Read on, unless there is something to do first."""
         if not self._waiting:
             super().resume_reading()
-
-
-class _LastAnswer(asyncio.Transport):
-    """What the last answer of a connection is written to: to close it is left to the protocol."""
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        super().__init__()
-        self._transport = transport
-        self._close = close
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        self._close()
 
 
 class StrictHttpProtocol(HttpToolsProtocol):
@@ -156,8 +139,11 @@ class StrictHttpProtocol(HttpToolsProtocol):
             # A client that waits for "100 Continue" may leave out its body when it gets another answer, or send it: what
             # follows cannot be told from it.
             self.cycle.keep_alive = False
-        if has_body:
-            self.cycle.transport = _LastAnswer(self.transport, self._close_unread)
+        self.cycle.transport = Outgoing(
+            self.transport,
+            self._close_unread if has_body else self.transport.close,
+            joins=self.scope["method"] != "HEAD" and not self.expect_100_continue,
+        )
         if self._all.is_draining:
             self._make_last(self.cycle)
 
@@ -255,7 +241,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         """
         cycle.keep_alive = False
         if self._all.linger_s:
-            cycle.transport = _LastAnswer(self.transport, self._linger)
+            cast("Outgoing", cycle.transport).end = self._linger
 
     def _close_unread(self) -> None:
         """Close after an answer that is the last one; where it came before the end of the request, in good order."""
@@ -364,7 +350,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and self._in_head and not cycle.response_complete:
             cycle.keep_alive = False  # the requests before are answered, and that is the end
-            cycle.transport = _LastAnswer(self.transport, self._linger)
+            cast("Outgoing", cycle.transport).end = self._linger
             return
         if cycle is None or self._in_head or not (cycle.response_started or self.pipeline):
             self.transport.write(_refusal(name, detail))
