@@ -10,7 +10,7 @@ import msgspec
 
 from kvcore.errors import ForbiddenError
 
-__all__ = ("ANYBODY", "Authentication", "Authenticator", "Grant", "Scope")
+__all__ = ("ANYBODY", "STRANGER", "Authentication", "Authenticator", "Grant", "Scope")
 
 Scope = Literal["read", "write", "admin"]
 
@@ -48,6 +48,8 @@ _REFUSAL: Final = "the token does not allow this; ask for one with the scope and
 
 ANYBODY: Final = Grant("anybody", frozenset(("read", "write", "admin")))
 """What everybody may do where nobody is asked for a token."""
+STRANGER: Final = Grant("anonymous", frozenset())
+"""Who asks for what is open, where everything else is not. A known token without a scope is somebody else."""
 
 
 class Authenticator(Protocol):
@@ -65,10 +67,12 @@ class Authenticator(Protocol):
 class Authentication(msgspec.Struct, frozen=True, kw_only=True):
     """How to make an authenticator: what a plugin registers, and `auth.mode` chooses by `name`.
 
-    `settings` is a frozen msgspec Struct; its table is `[auth.<name>]` in the configuration. `open` takes it and returns an
-    async context manager that yields the ready authenticator, or raises `SettingsError` with what to do.
+    `settings` is a frozen msgspec Struct; its table is `[auth.<name>]` in the configuration. `open` takes it and `failed`, and
+    returns an async context manager that yields the ready authenticator, or raises `SettingsError` with what to do. `failed`
+    is to be called for each change of a file of tokens or keys that cannot be read or understood: it is counted as
+    `kvcore_auth_file_errors_total`, since what was withdrawn by it stays in force. `ReloadedFile` does so.
     """
 
     name: str
     settings: type[msgspec.Struct]
-    open: Callable[[Any], AbstractAsyncContextManager[Authenticator]]
+    open: Callable[[Any, Callable[[], None]], AbstractAsyncContextManager[Authenticator]]

@@ -16,9 +16,10 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from kvcore.errors import KvcoreError
 from kvcore.http.gate import Gate
+from kvcore.http.headers import http_date
 from kvcore.http.limiting import Limiter
 from kvcore.http.methods import as_options, method_not_allowed
-from kvcore.http.problems import by_fault, problem_of
+from kvcore.http.problems import by_fault, problem, problem_of
 from kvcore.http.requests import RAW_PREFIX
 from kvcore.http.subject import key_of
 from kvcore.logs import about
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 _NO_OPERATION: Final = "none"
 """What is told of requests that no handler was found for, or that were refused before one was looked for."""
 _OPERATION: Final = "kvcore.operation"
+_MAX_PATH_CHARS: Final = 1024
+"""Of what is no key: Litestar remembers the paths that it was asked for last, a thousand of them, however long they are."""
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 
 Handle = Callable[[Request[Any, Any, Any]], Awaitable[ASGIApp]]
@@ -85,7 +88,11 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"date", http_date(time.time())),
+                    (b"x-request-id", request_id),
+                ]
             await send(message)
 
         tell: Send = send_with_id
@@ -116,6 +123,8 @@ class Edge:
             self._limiter.admit_grant(grant)
             path = scope["path"]
             is_raw = path.startswith(RAW_PREFIX)
+            if len(path) > _MAX_PATH_CHARS and not is_raw:
+                return problem("no-such-resource", "no path here is as long as this one")
             hot = self._hot.get((scope["method"], RAW_PREFIX if is_raw else path))
             if hot is not None:
                 scope[_OPERATION] = hot[1]  # type: ignore[typeddict-unknown-key]  # a scope takes what applications leave there

@@ -12,13 +12,13 @@ from typing import Any, Final, Literal, NoReturn
 from litestar.types import HTTPScope
 from litestar.utils.path import normalize_path
 
-from kvcore.access import ANYBODY, Authenticator, Grant, Scope
+from kvcore.access import ANYBODY, STRANGER, Authenticator, Grant, Scope
 from kvcore.authentication import is_open_by_default
-from kvcore.config import AuthSettings
 from kvcore.errors import KvcoreError, UnauthenticatedError, UnavailableError
 from kvcore.http.problems import InvalidRequestError
 from kvcore.http.subject import take_note_of_key
 from kvcore.runtime import Instance, Node
+from kvcore.settings import AuthSettings
 
 __all__ = ("Gate", "gate_of", "grant_for_key", "grant_of")
 
@@ -29,9 +29,6 @@ Rule = Literal["open", "token", "admin", "whole"]
 restored entries may have; one that allows everything in a scope."""
 
 _GRANT: Final = "kvcore.grant"
-_STRANGER: Final = Grant("anonymous", frozenset())
-"""Who asks for what is open, where everything else is not."""
-
 _MAX_CHARS: Final = 8192
 _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
 _REFUSAL: Final = "this needs a token that is known here: send one as `Authorization: Bearer …`"
@@ -90,7 +87,7 @@ class Gate:
     async def _grant(self, authenticator: Authenticator, scope: HTTPScope, given: list[bytes]) -> Grant:
         rule = self._rule(scope["path"])
         if rule == "open":
-            return _STRANGER
+            return STRANGER
         try:
             grant = await authenticator.authenticate(_token_in(given))
         except KvcoreError:

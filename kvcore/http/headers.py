@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
 
@@ -15,11 +16,22 @@ from kvcore.clock import is_version
 from kvcore.http.problems import InvalidRequestError
 from kvcore.model import JSON, PRESENT, ZERO, Version
 
-__all__ = ("ReadHeaders", "WriteHeaders", "check_json_sent", "read_headers", "read_media_type", "write_headers")
+__all__ = (
+    "RawHeaders",
+    "ReadHeaders",
+    "WriteHeaders",
+    "check_json_sent",
+    "http_date",
+    "read_headers",
+    "read_media_type",
+    "write_headers",
+)
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _ETAG: Final = re.compile(r'"([0-9a-f]{24})"')
+_ENTITY_TAGS: Final = re.compile(r'\*|(?:[ \t,]*+(?:W/)?"[!#-~\x80-\xff]*+")++[ \t,]*+')
+"""What If-None-Match may be (RFC 9110, section 13.1.2), by this service or by another."""
 _NOT_FOR_READS: Final = frozenset((b"if-match", b"if-unmodified-since", b"idempotency-key"))
 _SAID_ONCE: Final = frozenset(
     (
@@ -50,7 +62,8 @@ def read_headers(headers: RawHeaders) -> ReadHeaders:
     """Read the header fields of a read.
 
     Raises:
-        InvalidRequestError: there is a condition or an Idempotency-Key, which reads do not take, and must not ignore.
+        InvalidRequestError: there is a condition or an Idempotency-Key, which reads do not take, and must not ignore; or
+            If-None-Match is none.
     """
     from_store, held = False, ""
     for name, value in headers:
@@ -60,6 +73,8 @@ def read_headers(headers: RawHeaders) -> ReadHeaders:
             held = f"{held},{value.decode('latin-1')}" if held else value.decode("latin-1").strip()
         elif name in _NOT_FOR_READS:
             raise InvalidRequestError(f"a read takes no {name.decode().title()}: it takes If-None-Match")
+    if held and not _ENTITY_TAGS.fullmatch(held):
+        raise InvalidRequestError('If-None-Match takes ETags as this service gives them ("24 hex digits"), or *')
     return ReadHeaders(from_store, held)
 
 
@@ -101,6 +116,10 @@ def write_headers(headers: RawHeaders) -> WriteHeaders:
             if name in said:
                 raise InvalidRequestError(f"{name.decode().title()} is given twice")
             said[name] = value.strip()
+        elif name == b"content-range":
+            raise InvalidRequestError(
+                "a part of a value cannot be written: send the whole of it, without Content-Range"
+            )
     encoding = said.get(b"content-encoding", b"identity")
     if encoding.lower() != b"identity":
         raise InvalidRequestError(
@@ -138,6 +157,16 @@ def _idempotency_key(said: Mapping[bytes, bytes]) -> bytes:
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidRequestError("an Idempotency-Key is 1 to 255 visible ASCII characters, in quotes or not")
     return key.strip(b'"')
+
+
+@lru_cache(maxsize=4096)
+def _date_of(unix_s: int) -> bytes:
+    return formatdate(unix_s, usegmt=True).encode()
+
+
+def http_date(unix_s: float) -> bytes:
+    """Return a time, in seconds since 1970, as HTTP wants it: "Sun, 06 Nov 1994 08:49:37 GMT"."""
+    return _date_of(int(unix_s))
 
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"

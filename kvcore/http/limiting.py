@@ -9,11 +9,11 @@ from typing import Final
 
 from litestar.types import HTTPScope
 
-from kvcore.access import ANYBODY, Grant
-from kvcore.config import Settings
+from kvcore.access import ANYBODY, STRANGER, Grant
 from kvcore.errors import OverloadedError, RateLimitedError
 from kvcore.http.addresses import Addresses
 from kvcore.metrics import Metrics
+from kvcore.settings import Settings
 
 __all__ = ("Buffers", "Limiter", "RateLimit")
 
@@ -119,7 +119,7 @@ class Limiter:
         Raises:
             RateLimitedError: it may not.
         """
-        if self._by_token is not None and grant is not ANYBODY and grant.scopes:
+        if self._by_token is not None and grant is not ANYBODY and grant is not STRANGER:
             wait_s = self._by_token.take(grant.name)
             if wait_s:
                 self._metrics.http.limited("token-rate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Sized
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from kvcore.http.connections import LINGER_S, Connections
+from kvcore.http.headers import http_date
 from kvcore.http.outgoing import Outgoing
 from kvcore.http.problems import MEDIA_TYPE, PROBLEMS, problem_body
 from kvcore.metrics import Limit
@@ -27,6 +29,11 @@ __all__ = ("MAX_HEAD_BYTES", "StrictHttpProtocol")
 MAX_HEAD_BYTES: Final = 256 * 1024
 """Request line and header fields: enough for a key of 64 KiB with every byte percent-encoded."""
 
+_MAX_FIELDS: Final = 100
+"""Header fields of a request. Each costs a hundred bytes and more here, and two to send."""
+_MAX_PIPELINED: Final = 100
+"""Requests that wait for their turn on a connection. Only those of one read can: see `_Flow`."""
+_MAX_LENGTH_DIGITS: Final = 20
 _BODY_FIELDS: Final = frozenset((b"content-length", b"transfer-encoding"))
 _RETRY: Final = "retry-after: 1\r\n"
 Phase = Literal["idle", "head", "body"]
@@ -59,6 +66,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
     """
 
     _in_head = True
+    _has_too_many_fields = False
     _is_over = False
     _lingers = False
     _untaken_bytes = 0
@@ -106,17 +114,18 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field, unless it stands behind a chunked body: nobody has asked for trailers."""
-        if self._in_head:
-            super().on_header(name, value)
+        if not self._in_head:
+            return
+        super().on_header(name, value)
+        if len(self.headers) > _MAX_FIELDS:
+            self._has_too_many_fields = True
+            raise ValueError("too many header fields")
 
     def on_headers_complete(self) -> None:
         """Note the end of the head, and take the request's target apart: httptools' own way ends at 65,535 bytes."""
-        has_body = False
-        for name, value in self.headers:
-            if name in _BODY_FIELDS:
-                has_body = True
-                if name == b"transfer-encoding" and value.lower() != b"chunked":
-                    raise ValueError("a body in another transfer coding")
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            raise ValueError("too many requests at once")  # those before it are answered, and told to be the last
+        has_body = self._announces_a_body()
         if self.parser.should_upgrade():
             self._is_over = True
             if has_body:
@@ -146,6 +155,23 @@ class StrictHttpProtocol(HttpToolsProtocol):
         )
         if self._all.is_draining:
             self._make_last(self.cycle)
+
+    def _announces_a_body(self) -> bool:
+        """Tell whether a body follows, as far as can be told in one way only.
+
+        Raises:
+            ValueError: its end is not where everybody would see it.
+        """
+        has_body = False
+        for name, value in self.headers:
+            if name in _BODY_FIELDS:
+                has_body = True
+                if name == b"content-length":
+                    if len(value) > _MAX_LENGTH_DIGITS:
+                        raise ValueError("a length that is no number")
+                elif value.lower() != b"chunked" or self.parser.get_http_version() == "1.0":
+                    raise ValueError("a body in another transfer coding")
+        return has_body
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body, if it is still wanted, and there is room for it."""
@@ -327,7 +353,10 @@ class StrictHttpProtocol(HttpToolsProtocol):
     # --- refusals -----------------------------------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
+        """Answer what is no HTTP, or too much of it."""
+        if self._has_too_many_fields:
+            self._refuse("header-too-large", f"the request has more than {_MAX_FIELDS} header fields", "head-size")
+            return
         hint = "in a path and a query, everything but ASCII must be percent-encoded; an Upgrade is not supported"
         self._refuse("malformed-http", f"what was sent is not a valid HTTP/1.1 request ({hint})")
 
@@ -369,7 +398,7 @@ def _refusal(name: str, detail: str) -> bytes:
     is_later = status is HTTPStatus.SERVICE_UNAVAILABLE
     body = problem_body(name, detail, **({"outcome": "not-applied"} if is_later else {}))
     head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE.decode()}\r\n"
+        f"HTTP/1.1 {status.value} {status.phrase}\r\ndate: {http_date(time.time()).decode()}\r\ncontent-type: {MEDIA_TYPE.decode()}\r\n"
         f"content-length: {len(body)}\r\n{_RETRY if is_later else ''}connection: close\r\n\r\n"
     )
     return head.encode() + body

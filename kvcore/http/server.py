@@ -31,9 +31,9 @@ from kvcore.http.protocol import StrictHttpProtocol
 from kvcore.logs import announce, name_node
 from kvcore.notifying import notify_ready
 from kvcore.plugins import Plugins
-from kvcore.runtime import Drain, Health, Instance, Node, open_node, open_worker
+from kvcore.runtime import Health, Instance, Node, WorkerInstance, open_node, open_worker
 
-__all__ = ("drain", "serve")
+__all__ = ("run_node", "run_worker")
 
 _OTHER_FILES: Final = 1024
 """Files besides those of clients' connections: databases, connections to servers."""
@@ -42,7 +42,7 @@ _HANDSHAKES_S: Final = 0.2
 _BACKLOG_EVERY_S: Final = 0.05
 
 
-def serve(resolved: Resolved, plugins: Plugins) -> None:
+def run_node(resolved: Resolved, plugins: Plugins) -> None:
     """Open a node and serve it until SIGTERM or SIGINT; then finish what is under way and close it.
 
     With `http.processes` there are as many nodes on the port, each in a process of its own.
@@ -57,17 +57,17 @@ def serve(resolved: Resolved, plugins: Plugins) -> None:
     with bound("http", settings.host, settings.port) as listener:
         count = settings.processes
         if count == 1:
-            _run(_serve(resolved, plugins, listener))
+            _run(_serve_node(resolved, plugins, listener))
         else:
             run_processes(
                 listener,
                 count,
-                lambda sibling: _run(_serve(resolved, plugins, listener, sibling)),
+                lambda sibling: _run(_serve_node(resolved, plugins, listener, sibling)),
                 lambda: _tell_ready("kvcore", f" with {count} of its own"),
             )
 
 
-def drain(resolved: Resolved, plugins: Plugins) -> None:
+def run_worker(resolved: Resolved, plugins: Plugins) -> None:
     """Open a worker and let it drain the queue until SIGTERM or SIGINT; then finish what it has in hand and close it.
 
     Raises:
@@ -77,7 +77,7 @@ def drain(resolved: Resolved, plugins: Plugins) -> None:
     """
     settings = resolved.settings.worker
     with bound("worker", settings.host, settings.port) as listener:
-        _run(_drain(resolved, plugins, listener))
+        _run(_serve_worker(resolved, plugins, listener))
 
 
 def _tell_ready(title: str, how: str = "") -> None:
@@ -92,7 +92,9 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
         runner.run(coroutine)
 
 
-async def _serve(resolved: Resolved, plugins: Plugins, listener: socket.socket, sibling: Sibling | None = None) -> None:
+async def _serve_node(
+    resolved: Resolved, plugins: Plugins, listener: socket.socket, sibling: Sibling | None = None
+) -> None:
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(open_node(resolved, plugins))
         name_node(node.tag)
@@ -104,13 +106,13 @@ async def _serve(resolved: Resolved, plugins: Plugins, listener: socket.socket, 
     announce(f"kvcore has stopped, process {os.getpid()}")
 
 
-async def _drain(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
-    async with open_worker(resolved, plugins) as drain:
-        name_node(drain.tag)
-        task = asyncio.create_task(drain.worker.run(), name="worker")
-        config = _uvicorn(build_worker_app(drain), 1)
+async def _serve_worker(resolved: Resolved, plugins: Plugins, listener: socket.socket) -> None:
+    async with open_worker(resolved, plugins) as instance:
+        name_node(instance.tag)
+        task = asyncio.create_task(instance.worker.run(), name="worker")
+        config = _uvicorn(build_worker_app(instance), 1)
         try:
-            await DrainServer(config, drain, listener, task).serve([listener])
+            await WorkerServer(config, instance, listener, task).serve([listener])
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -128,6 +130,7 @@ def _uvicorn(app: ASGIApp, shutdown_s: int) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=False,  # uvicorn's is up to a second old, so what was written a moment ago would be from the future
         proxy_headers=False,
         timeout_graceful_shutdown=max(1, shutdown_s),
     )
@@ -257,7 +260,7 @@ class NodeServer(InstanceServer):
         return await super().on_tick(counter)
 
 
-class DrainServer(InstanceServer):
+class WorkerServer(InstanceServer):
     """Serves the health and the metrics of a worker, for as long as that runs."""
 
     title = "the worker"
@@ -265,12 +268,12 @@ class DrainServer(InstanceServer):
     def __init__(
         self,
         config: uvicorn.Config,
-        drain: Drain,
+        instance: WorkerInstance,
         listener: socket.socket,
         task: asyncio.Task[None],
     ) -> None:
-        super().__init__(config, drain, listener)
-        self._worker = drain.worker
+        super().__init__(config, instance, listener)
+        self._worker = instance.worker
         self._task = task
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

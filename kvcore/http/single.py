@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from email.utils import formatdate
-from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from litestar.types import HTTPScope
 
 from kvcore.clock import version_ms
-from kvcore.http.answers import Answer, Headers
+from kvcore.http.answers import NO_CACHE, Answer, Headers
 from kvcore.http.entries import moment
+from kvcore.http.forms import ReadQuery
 from kvcore.http.gate import grant_for_key
-from kvcore.http.headers import read_headers
+from kvcore.http.headers import http_date, read_headers
 from kvcore.http.problems import problem
-from kvcore.http.requests import ReadQuery
 from kvcore.model import ZERO, Entry, Version
 from kvcore.service import KeyValueService, Written
 
-__all__ = ("READ_PROBLEMS", "WRITE_PROBLEMS", "read", "written")
+__all__ = ("READ_PROBLEMS", "WRITE_PROBLEMS", "read", "write_status", "written")
 
 READ_PROBLEMS: Final = (
     "invalid-request",
@@ -50,8 +48,6 @@ _CACHE_STATUS: Final = {
     "stale": (b"cache-status", b"kvcore; fwd=stale"),
     "bypass": (b"cache-status", b"kvcore; fwd=bypass"),
 }
-# Whoever keeps an answer asks again before using it: nobody tells them of a write.
-_ASK_AGAIN: Final = (b"cache-control", b"no-cache")
 
 
 async def read(
@@ -70,7 +66,7 @@ async def read(
         wait_s=query.wait / 1000,
         from_store=asked.from_store,
     )
-    headers = [_CACHE_STATUS[found.cache], _ASK_AGAIN]
+    headers = [_CACHE_STATUS[found.cache], NO_CACHE]
     entry = found.entry
     if entry is None:
         return problem("key-not-found", "the key does not exist", headers)
@@ -90,15 +86,14 @@ def written(key: str, came_to: Written, *, created: bool = False) -> Answer:
         version,
         b"stored" if came_to.stored else b"queued",
     )
-    status = 201 if created else 200 if came_to.stored else 202
-    return Answer(status, body, headers=[(b"etag", b'"%s"' % version)])
+    return Answer(write_status(came_to, created=created), body, headers=[(b"etag", b'"%s"' % version)])
+
+
+def write_status(came_to: Written, *, created: bool) -> Literal[200, 201, 202]:
+    """Return the status of a write, alone or in a batch."""
+    return 201 if created else 200 if came_to.stored else 202
 
 
 def _written_at(version: Version) -> bytes:
     """Return the time in a version as HTTP wants it; not one that is yet to come, where a node's clock is ahead."""
-    return _http_date(min(version_ms(version) // 1000, int(time.time())))
-
-
-@lru_cache(maxsize=4096)
-def _http_date(unix_s: int) -> bytes:
-    return formatdate(unix_s, usegmt=True).encode()
+    return http_date(min(version_ms(version) / 1000, time.time()))

@@ -235,6 +235,7 @@ def test_a_read_tells_how_old_the_value_is_and_how_long_it_stays(client: httpx.C
         client.get(f"/kv/{key}"),
     ):
         modified = parsedate_to_datetime(answer.headers["last-modified"])
+        assert modified <= parsedate_to_datetime(answer.headers["date"])
         expires = datetime.fromisoformat(answer.headers["expires-at"])
         assert earliest <= modified <= datetime.now(UTC)
         assert earliest + timedelta(seconds=100) <= expires <= latest + timedelta(seconds=130)

@@ -205,6 +205,20 @@ CASES = [
     Case("write with If-None-Match of a version", put(GOOD, b"If-None-Match: " + ETAG), 400, "invalid-request"),
     Case("delete with a bad condition", request("DELETE", b"/kv?key=a", None, b"If-Match: x"), 400, "invalid-request"),
     Case("condition that fails", put(b'{"data":{"key":"never","value":1}}', b"If-Match: *"), 412, "condition-failed"),
+    Case("part of a value", put(GOOD, b"Content-Range: bytes 6-10/11"), 400, "invalid-request"),
+    Case("read with If-None-Match that is none", get(b"/kv?key=a", b"If-None-Match: x"), 400, "invalid-request"),
+    Case("too many header fields", put(GOOD, *[b"a:"] * 101), 431, "header-too-large"),
+    Case(
+        "too many header fields in an endless head", b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 1000, 431, "header-too-large"
+    ),
+    Case("a length of five thousand digits", put(GOOD, b"Content-Length: " + b"0" * 5000), 400, "malformed-http"),
+    Case(
+        "chunks in HTTP/1.0",
+        b"PUT /kv HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+        "malformed-http",
+    ),
+    Case("a path that is longer than any", request("GET", b"/health/live" + b"/" * 2000), 404, "no-such-resource"),
     # Requests that end early
     Case("connection closed inside the head", b"GET /kv?key=a HT", 0, "", half=True),
     Case("connection closed inside the body", put(GOOD)[:-5], 0, "", half=True),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from kvcore.access import ANYBODY, Grant
+from kvcore.access import ANYBODY, STRANGER, Grant
 from kvcore.config import resolve
 from kvcore.errors import OverloadedError, RateLimitedError, SettingsError
 from kvcore.http import limiting
@@ -206,7 +206,15 @@ def test_a_token_that_sends_too_much_is_refused_from_whatever_address() -> None:
     limits.admit_grant(Grant("another", READER.scopes))
 
 
-@pytest.mark.parametrize("grant", [ANYBODY, Grant("anonymous", frozenset())])
+def test_a_token_without_a_scope_has_its_rate_too() -> None:
+    """Whoever is known is counted, whatever they may do."""
+    limits, _ = limiter(token_rate_per_s=0.01)
+    limits.admit_grant(Grant("powerless", frozenset()))
+    with pytest.raises(RateLimitedError):
+        limits.admit_grant(Grant("powerless", frozenset()))
+
+
+@pytest.mark.parametrize("grant", [ANYBODY, STRANGER])
 def test_who_has_no_token_has_no_limit_by_token(grant: Grant) -> None:
     """All who send no token are not one caller."""
     limits, _ = limiter(token_rate_per_s=0.01)
