@@ -16,10 +16,10 @@ from typing import Any, Final, TypeVar
 from kvcore.backends import Cache, DeadLetter, DeadLetters, Kind, Purged, Queue, QueueStats, Store, dead_letters_of
 from kvcore.batching import Batcher
 from kvcore.clock import HybridClock, version_at
-from kvcore.config import Settings
 from kvcore.errors import UnavailableError, UnsupportedError
 from kvcore.metrics import Metrics
 from kvcore.model import NEVER, Entry, Mutation
+from kvcore.settings import Settings
 from kvcore.tiers import Tier
 
 __all__ = ("MOST_LETTERS", "Administration")

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from kvcore.backends import Refresh
-from kvcore.config import CacheSettings
 from kvcore.errors import UnavailableError
 from kvcore.logs import about
 from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version
+from kvcore.settings import CacheSettings
 from kvcore.tracing import Origin, joined
 
 __all__ = (

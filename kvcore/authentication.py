@@ -8,9 +8,10 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from kvcore.access import Authenticator
-from kvcore.config import OPEN, OWN_TOKENS, Resolved
+from kvcore.config import Resolved
 from kvcore.errors import SettingsError
 from kvcore.plugins import Plugins
+from kvcore.settings import OPEN, OWN_TOKENS
 from kvcore.tokens import Tokens
 
 __all__ = ("is_open_by_default", "open_authenticator", "own_tokens", "refuse_exposure")
@@ -20,7 +21,9 @@ __all__ = ("is_open_by_default", "open_authenticator", "own_tokens", "refuse_exp
 async def open_authenticator(
     resolved: Resolved, plugins: Plugins, *, failed: Callable[[], None]
 ) -> AsyncIterator[Authenticator | None]:
-    """Yield whoever knows the tokens; None: nobody is asked for one. `failed`: see `own_tokens`.
+    """Yield whoever knows the tokens; None: nobody is asked for one.
+
+    `failed` is called whenever a change of a file of tokens or keys leaves nothing that can be understood.
 
     Raises:
         SettingsError: it cannot work with its settings, or there is no token.
@@ -29,7 +32,7 @@ async def open_authenticator(
     if resolved.authentication is None or mode is None:
         yield own_tokens(resolved, failed=failed)
         return
-    async with plugins.authentication(mode).open(resolved.authentication) as authenticator:
+    async with plugins.authentication(mode).open(resolved.authentication, failed) as authenticator:
         yield authenticator
 
 

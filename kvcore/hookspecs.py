@@ -48,7 +48,8 @@ def kvcore_stores() -> Iterable[Factory[Store]]:  # type: ignore[empty-body]  # 
 def kvcore_authenticate() -> Iterable[Authentication]:  # type: ignore[empty-body]  # a specification has no body
     """Give ways to authenticate, of which `auth.mode` chooses one by name, in place of kvcore's own tokens.
 
-    Called before the configuration is read, since each brings settings of its own.
+    Called before the configuration is read, since each brings settings of its own. One that reads a file again when it has
+    changed says so when that fails: see `Authentication`.
     """
 
 
@@ -70,9 +71,10 @@ def kvcore_routes() -> Iterable[Any]:  # type: ignore[empty-body]  # a specifica
 
 @hookspec
 def kvcore_commands() -> Iterable[typer.Typer]:  # type: ignore[empty-body]  # a specification has no body
-    """Give command groups for `kvctl`: Typer applications with a `name`. Called when `kvctl` starts.
+    """Give command groups for `kvctl`: Typer applications with a `name`.
 
-    A name that `kvctl` or another plugin has already is a start-up error.
+    Called when `kvctl` is asked for the list of its commands, or for one that is not its own; no other command loads plugins
+    for this. A name that `kvctl` or another plugin has already is an error then.
     """
 
 

@@ -24,7 +24,7 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
-from kvcore.config import LogSettings
+from kvcore.settings import LogSettings
 from kvcore.tracing import ORIGIN, trace_id_of
 
 __all__ = (

@@ -20,17 +20,18 @@ from kvcore.authentication import open_authenticator, refuse_exposure
 from kvcore.backends import Cache, Kind, Limits, Queue, Store
 from kvcore.batching import Batcher
 from kvcore.clock import HybridClock
-from kvcore.config import NO_QUEUE, Resolved, TierSettings
+from kvcore.config import Resolved
 from kvcore.errors import SettingsError, UnavailableError
 from kvcore.metrics import Metrics
 from kvcore.model import Mutation
 from kvcore.plugins import Plugins
 from kvcore.service import KeyValueService
+from kvcore.settings import NO_QUEUE, TierSettings
 from kvcore.tiers import BreakerState, Tier
 from kvcore.tracing import Tracer
 from kvcore.worker import Worker
 
-__all__ = ("ComponentHealth", "Drain", "Health", "Instance", "Node", "Phase", "open_node", "open_worker")
+__all__ = ("ComponentHealth", "Health", "Instance", "Node", "Phase", "WorkerInstance", "open_node", "open_worker")
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ class Node(Instance):
         return self.service.limits
 
 
-class Drain(Instance):
+class WorkerInstance(Instance):
     """A running worker, in a process of its own."""
 
     def __init__(
@@ -253,7 +254,7 @@ async def open_node(resolved: Resolved, plugins: Plugins, *, clock: HybridClock 
 
 
 @asynccontextmanager
-async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Drain]:
+async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[WorkerInstance]:
     """Open the tiers and yield a worker, to be run.
 
     Raises:
@@ -277,7 +278,7 @@ async def open_worker(resolved: Resolved, plugins: Plugins) -> AsyncIterator[Dra
             metrics=metrics,
             applied=_observers(plugins),
         )
-        yield Drain(
+        yield WorkerInstance(
             resolved,
             worker=worker,
             tag=tag,

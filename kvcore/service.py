@@ -37,7 +37,6 @@ from kvcore.backends import (
 )
 from kvcore.batching import Batcher
 from kvcore.clock import HybridClock, version_at, version_ms
-from kvcore.config import Settings
 from kvcore.direct import DirectWrites
 from kvcore.errors import (
     CircuitOpenError,
@@ -55,6 +54,7 @@ from kvcore.errors import (
 )
 from kvcore.metrics import Metrics, ReadResult
 from kvcore.model import JSON, NEVER, PRESENT, ZERO, Entry, Mutation, Outcome, Verdict, Version
+from kvcore.settings import Settings
 from kvcore.slots import Reservation
 from kvcore.tiers import Tier, nothing_of
 from kvcore.tracing import ORIGIN

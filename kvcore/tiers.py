@@ -15,8 +15,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from kvcore.backends import Kind
 from kvcore.batching import Batcher
-from kvcore.config import TierSettings
 from kvcore.errors import CircuitOpenError, OverloadedError, UnavailableError
+from kvcore.settings import TierSettings
 from kvcore.tracing import ORIGIN, Tracer, span_of
 
 __all__ = ("Breaker", "BreakerState", "CallOutcome", "Tier")

@@ -28,10 +28,10 @@ from kvcore.applying import (
     refreshes,
 )
 from kvcore.backends import Ability, Cache, Channel, Delivery, Prefetching, Queue, Refresh, Store, prefetching_of
-from kvcore.config import Settings
 from kvcore.errors import CircuitOpenError, UnavailableError
 from kvcore.metrics import Count, Metrics, Retried
 from kvcore.model import Entry, Mutation, Outcome, Verdict
+from kvcore.settings import Settings
 from kvcore.tiers import Tier
 from kvcore.tracing import ORIGIN, span_of
 
@@ -72,7 +72,7 @@ class _Retrying:
 
 
 class Worker:
-    """Consumes both channels until it is cancelled; what it has received by then is finished, within `worker.drain_s`."""
+    """Consumes both channels until it is cancelled; what it has received by then is finished, within `worker.shutdown_s`."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class Worker:
         """Wait for the end of what a cancelled worker still does, until its time is over or somebody is in a hurry."""
         now_s = asyncio.get_running_loop().time()
         if self._ends_s is None:
-            self._ends_s = now_s + self._settings.drain_s
+            self._ends_s = now_s + self._settings.shutdown_s
         hurried = asyncio.ensure_future(self._hurried.wait())
         await asyncio.wait([task, hurried], timeout=max(0.0, self._ends_s - now_s), return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()

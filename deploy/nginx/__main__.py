@@ -12,8 +12,8 @@ import typer
 
 from deploy.nginx.configuration import render
 from deploy.nginx.proxy import Proxy
-from kvcore.config import LimitSettings
 from kvcore.errors import SettingsError
+from kvcore.settings import LimitSettings
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

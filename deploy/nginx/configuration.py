@@ -13,9 +13,9 @@ from typing import Final
 from deploy.nginx.answers import locations, too_large
 from deploy.nginx.proxy import Proxy
 from kvcore.backends import Limits
-from kvcore.config import HttpSettings, LimitSettings
 from kvcore.http.protocol import MAX_HEAD_BYTES
 from kvcore.http.requests import body_limit
+from kvcore.settings import HttpSettings, LimitSettings
 
 __all__ = ("render",)
 

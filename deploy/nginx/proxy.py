@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from kvcore.config import LimitSettings
 from kvcore.errors import SettingsError
+from kvcore.settings import LimitSettings
 
 __all__ = ("Proxy",)
 

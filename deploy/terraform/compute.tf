@@ -116,7 +116,7 @@ module "worker" {
   health_command = local.is_ready
   size           = var.workers
   port           = 8001
-  stop_s         = 30 # worker.drain_s is 10 s
+  stop_s         = 30 # worker.shutdown_s is 10 s
 
   environment = local.kvcore_environment
   secrets     = local.kvcore_secrets

@@ -11,8 +11,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from kvcore.cli._connection import NODE, Ack, TokenFile, Url, connected, told
+from kvcore.cli._connection import Ack, TokenFile, Url, connected, told
 from kvcore.cli._output import ExitCode, Progress, note, show, value_members
+from kvcore.environment import LOCAL_URL
 from kvcore.errors import ConditionFailedError, KvcoreError, RequestError, UnavailableError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ AT_ONCE: Final = 1000
 def batch(
     file: Annotated[str, typer.Argument(metavar="FILE", show_default=False, help="'-' reads them from stdin.")],
     ack: Ack = None,
-    url: Url = NODE,
+    url: Url = LOCAL_URL,
     token_file: TokenFile = None,
 ) -> None:
     """Do the operations of a file, one JSON object a line, and print the result of each as a line of JSON.

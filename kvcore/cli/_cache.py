@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kvcore.cli._connection import NODE, TokenFile, Url, connected
+from kvcore.cli._connection import TokenFile, Url, connected
 from kvcore.cli._consent import Yes, ask
 from kvcore.cli._output import AsJson, show, table
+from kvcore.environment import LOCAL_URL
 
 if TYPE_CHECKING:
     from kvcore.client import CacheStats
@@ -19,7 +20,7 @@ app = typer.Typer(name="cache", help="Look at the cache, or clear it.", no_args_
 
 
 @app.command()
-def stats(url: Url = NODE, token_file: TokenFile = None, as_json: AsJson = False) -> None:
+def stats(url: Url = LOCAL_URL, token_file: TokenFile = None, as_json: AsJson = False) -> None:
     """Print how much is in the cache, and how often it had what was read: of all nodes, and of this one.
 
     \b
@@ -32,7 +33,7 @@ def stats(url: Url = NODE, token_file: TokenFile = None, as_json: AsJson = False
 
 
 @app.command()
-def clear(url: Url = NODE, token_file: TokenFile = None, yes: Yes = False, as_json: AsJson = False) -> None:
+def clear(url: Url = LOCAL_URL, token_file: TokenFile = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Clear the cache, for all nodes that share it. Nothing is lost, but until it is full again reads ask the store.
 
     Asks first; without a terminal it refuses unless --yes is given. The token needs the scope admin.
@@ -52,7 +53,7 @@ def _text(found: CacheStats) -> str:
         [
             ("keys", _of(found.keys_count, found.max_keys_limit)),
             ("bytes", _of(found.memory_used_bytes, found.max_memory_bytes)),
-            ("evictions", "unknown" if found.evictions is None else f"{found.evictions:,}"),
+            ("evictions", f"{found.evictions:,}"),
             ("hits, all nodes", _hits(found.cache_hits, found.cache_misses, found.hit_rate)),
             ("hits, this node", _hits(found.node.cache_hits, found.node.cache_misses, found.node.hit_rate)),
         ]
@@ -63,6 +64,6 @@ def _of(used: int, limit: int | None) -> str:
     return f"{used:,} of {limit:,}" if limit is not None else f"{used:,}"
 
 
-def _hits(hits: int, misses: int, rate: float | None) -> str:
+def _hits(hits: int, misses: int, rate: float) -> str:
     reads = hits + misses
-    return f"{rate:g} % ({hits:,} of {reads:,} reads)" if reads and rate is not None else "no reads yet"
+    return f"{rate:g} % ({hits:,} of {reads:,} reads)" if reads else "no reads yet"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from kvcore.environment import TOKEN_VARIABLE, URL_VARIABLE
 from kvcore.errors import (
     ForbiddenError,
     KvcoreError,
@@ -24,12 +25,9 @@ from kvcore.errors import (
 if TYPE_CHECKING:
     from kvcore.client import Client, Retries
 
-__all__ = ("NODE", "Ack", "IfMatch", "TokenFile", "Url", "connected", "token_of", "told", "utf8")
+__all__ = ("Ack", "IfMatch", "TokenFile", "Url", "connected", "token_of", "told", "utf8")
 
-NODE: Final = "http://127.0.0.1:8000"
-TOKEN_VARIABLE: Final = "KVCORE_TOKEN"  # noqa: S105 - the name of a variable
-
-Url = Annotated[str, typer.Option("--url", envvar="KVCORE_URL", help="Where the node is.")]
+Url = Annotated[str, typer.Option("--url", envvar=URL_VARIABLE, help="Where the node is.")]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
@@ -88,7 +86,7 @@ def told(error: KvcoreError) -> str:
     if isinstance(error, UnavailableError) and error.outcome == "unknown":
         text += " (outcome: unknown; it may have been done, and sending the same again is safe)"
     if text.startswith("no node answers"):
-        text += "; start one with `kvctl serve`, or name another with --url or KVCORE_URL"
+        text += f"; start one with `kvctl serve`, or name another with --url or {URL_VARIABLE}"
     hint = next((hint for kind, hint in _WHAT_TO_DO if isinstance(error, kind)), None)
     return f"{text}; {hint}" if hint else text
 

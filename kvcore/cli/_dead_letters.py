@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from kvcore.cli._connection import NODE, TokenFile, Url, connected
+from kvcore.cli._connection import TokenFile, Url, connected
 from kvcore.cli._consent import Yes, ask
 from kvcore.cli._output import AsJson, ExitCode, Progress, note, save, show, shown_key, table, value_members, visible
+from kvcore.environment import LOCAL_URL
 
 if TYPE_CHECKING:
     from kvcore.client import Client, DeadLetter, Value
@@ -33,7 +34,7 @@ All = Annotated[bool, typer.Option("--all", help="All that there are now.")]
 @app.command("list")
 def list_letters(
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=AT_ONCE, help="At most so many.")] = 100,
-    url: Url = NODE,
+    url: Url = LOCAL_URL,
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -64,7 +65,7 @@ def show_letter(
             "--output", "-o", metavar="FILE", help="Write the bytes of the value into this file, as they are."
         ),
     ] = None,
-    url: Url = NODE,
+    url: Url = LOCAL_URL,
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -94,7 +95,7 @@ def show_letter(
 def replay(
     ids: Ids = None,
     every: All = False,
-    url: Url = NODE,
+    url: Url = LOCAL_URL,
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -116,7 +117,7 @@ def replay(
 def discard(
     ids: Ids = None,
     every: All = False,
-    url: Url = NODE,
+    url: Url = LOCAL_URL,
     token_file: TokenFile = None,
     yes: Yes = False,
     as_json: AsJson = False,

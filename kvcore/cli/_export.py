@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvcore.cli._connection import NODE, TokenFile, Url, connected, utf8
+from kvcore.cli._connection import TokenFile, Url, connected, utf8
 from kvcore.cli._output import AsJson, note, show, to_stdout
+from kvcore.environment import LOCAL_URL
 
 if TYPE_CHECKING:
     from kvcore.transfer import ExportSummary
@@ -34,7 +35,7 @@ def export(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted export into the same file, if there is one.")
     ] = False,
-    url: Url = NODE,
+    url: Url = LOCAL_URL,
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from kvcore.cli._connection import NODE, TokenFile, Url, connected
+from kvcore.cli._connection import TokenFile, Url, connected
 from kvcore.cli._output import AsJson, ExitCode, in_line, show, table
+from kvcore.environment import LOCAL_URL
 
 __all__ = ("health",)
 
 
-def health(url: Url = NODE, token_file: TokenFile = None, as_json: AsJson = False) -> None:
+def health(url: Url = LOCAL_URL, token_file: TokenFile = None, as_json: AsJson = False) -> None:
     """Print the health of a node and its tiers. Exit code 1: it is unhealthy, or does not answer.
 
     \b

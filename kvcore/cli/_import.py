@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvcore.cli._connection import NODE, TokenFile, Url, connected, utf8
+from kvcore.cli._connection import TokenFile, Url, connected, utf8
 from kvcore.cli._output import AsJson, ExitCode, note, show
+from kvcore.environment import LOCAL_URL
 
 if TYPE_CHECKING:
     from kvcore.transfer import ImportSummary
@@ -48,7 +49,7 @@ def import_keys(
         bool, typer.Option("--resume", help="Go on with an interrupted import of the same file, if there is one.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check all of it, and write nothing.")] = False,
-    url: Url = NODE,
+    url: Url = LOCAL_URL,
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:

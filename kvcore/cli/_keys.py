@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kvcore.cli._connection import NODE, Ack, IfMatch, TokenFile, Url, connected, utf8
+from kvcore.cli._connection import Ack, IfMatch, TokenFile, Url, connected, utf8
 from kvcore.cli._consent import ask
 from kvcore.cli._output import AsJson, ExitCode, Progress, note, save, show, value_members, write_bytes
+from kvcore.environment import LOCAL_URL
 
 if TYPE_CHECKING:
     from kvcore.client import Value, Written
@@ -47,7 +48,7 @@ def get(
         float, typer.Option(metavar="SECONDS", min=0, max=10, help="How long to wait for --min-version.")
     ] = 10.0,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Ask the store, not the cache.")] = False,
-    url: Url = NODE,
+    url: Url = LOCAL_URL,
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -102,7 +103,7 @@ def put(
         bool, typer.Option("--if-none-match", help="Only if the key does not exist: create, never replace.")
     ] = False,
     idempotency_key: IdempotencyKey = None,
-    url: Url = NODE,
+    url: Url = LOCAL_URL,
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -152,7 +153,7 @@ def delete(
     ack: Ack = None,
     if_match: IfMatch = None,
     idempotency_key: IdempotencyKey = None,
-    url: Url = NODE,
+    url: Url = LOCAL_URL,
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvcore.cli._connection import NODE, TokenFile, Url, connected, utf8
+from kvcore.cli._connection import TokenFile, Url, connected, utf8
 from kvcore.cli._output import AsJsonLines, show, shown_key, value_members
+from kvcore.environment import LOCAL_URL
 
 if TYPE_CHECKING:
     from kvcore.client import Listed
@@ -22,7 +23,7 @@ def list_keys(
     ] = "",
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after so many keys.")] = None,
     values: Annotated[bool, typer.Option("--values", help="Show the values too; with --json.")] = False,
-    url: Url = NODE,
+    url: Url = LOCAL_URL,
     token_file: TokenFile = None,
     as_json: AsJsonLines = False,
 ) -> None:

@@ -49,9 +49,9 @@ def serve(
     }
     resolved, plugins = read(profile, config, overrides, options)
     with logging_to_stderr(resolved):
-        from kvcore.http.server import serve as run
+        from kvcore.http.server import run_node
 
-        run(resolved, plugins)
+        run_node(resolved, plugins)
 
 
 def worker(
@@ -74,9 +74,9 @@ def worker(
     resolved, plugins = read(profile, config, overrides, {"worker.host": host, "worker.port": port})
     refuse_without_shared_queue(resolved, plugins)
     with logging_to_stderr(resolved):
-        from kvcore.http.server import drain
+        from kvcore.http.server import run_worker
 
-        drain(resolved, plugins)
+        run_worker(resolved, plugins)
 
 
 def refuse_without_shared_queue(resolved: Resolved, plugins: Plugins) -> None:
@@ -86,7 +86,7 @@ def refuse_without_shared_queue(resolved: Resolved, plugins: Plugins) -> None:
         SettingsError: there is no queue, or none that other processes publish to.
     """
     from kvcore.backends import Ability
-    from kvcore.config import NO_QUEUE
+    from kvcore.settings import NO_QUEUE
 
     name = resolved.settings.queue.backend
     where = f"queue.backend = {name!r} ({resolved.sources.get('queue.backend', 'default')})"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from kvcore.cli._connection import NODE, TokenFile, Url, connected
+from kvcore.cli._connection import TokenFile, Url, connected
 from kvcore.cli._output import AsJson, Progress, show
+from kvcore.environment import LOCAL_URL
 
 __all__ = ("purge",)
 
 
-def purge(url: Url = NODE, token_file: TokenFile = None, as_json: AsJson = False) -> None:
+def purge(url: Url = LOCAL_URL, token_file: TokenFile = None, as_json: AsJson = False) -> None:
     """Make the store forget what is long deleted or expired.
 
     Prints how much that was. Nodes do this by themselves, every store.purge_interval_s. No key that exists is touched, and

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from kvcore.cli._connection import NODE, TokenFile, Url, connected, told
+from kvcore.cli._connection import TokenFile, Url, connected, told
 from kvcore.cli._output import AsJson, ExitCode, note, show, table
+from kvcore.environment import LOCAL_URL
 from kvcore.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ app = typer.Typer(name="queue", help="Look at the queue.", no_args_is_help=True,
 
 
 @app.command()
-def stats(url: Url = NODE, token_file: TokenFile = None, as_json: AsJson = False) -> None:
+def stats(url: Url = LOCAL_URL, token_file: TokenFile = None, as_json: AsJson = False) -> None:
     """Print what is in the queue, how many workers drain it, the dead letters, and the lag: how long a write takes to the store.
 
     The lag is measured, by a write that changes nothing. Exit code 1: it was not back within 5 seconds, so no worker drains

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kvcore.environment import CONFIG_VARIABLE
+
 if TYPE_CHECKING:
     from kvcore.config import Resolved
     from kvcore.plugins import Plugins
@@ -22,7 +24,7 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="TOML file with settings. Default: the one that KVCORE_CONFIG names, or kvcore.toml in the current folder.",
+        help=f"TOML file with settings. Default: the one that {CONFIG_VARIABLE} names, or kvcore.toml in the current folder.",
     ),
 ]
 Overrides = Annotated[

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import typer
 
@@ -25,7 +25,6 @@ TokenFile = Annotated[
     typer.Option("--file", metavar="FILE", help="The file of tokens. Default: auth.file of the configuration."),
 ]
 
-_SCOPES: Final = ("read", "write", "admin")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 app = typer.Typer(
@@ -157,12 +156,14 @@ def _place(
 def _entry(name: str, digest: Any, scopes: list[str], prefixes: list[str] | None, expires: str | None) -> Token:
     import msgspec
 
+    from kvcore.access import Scope
     from kvcore.secret import as_secret
     from kvcore.tokens import Token
 
+    known = get_args(Scope)
     for scope in scopes:
-        if scope not in _SCOPES:
-            raise typer.BadParameter(f"{scope!r} is none of {', '.join(_SCOPES)}", param_hint="--scope")
+        if scope not in known:
+            raise typer.BadParameter(f"{scope!r} is none of {', '.join(known)}", param_hint="--scope")
     tree: dict[str, Any] = {"name": name, "sha256": digest, "scopes": scopes, "prefixes": prefixes or [""]}
     if expires is not None:
         tree["expires"] = _time(expires)

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
-from kvcore.config import PROFILES, Setting, describe
+from kvcore.config import Setting, describe
 from kvcore.errors import SettingsError
 from kvcore.plugins import Plugins
 from kvcore.secret import Secret
+from kvcore.settings import PROFILES
 
 __all__ = ("literal", "template")
 

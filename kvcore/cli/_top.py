@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvcore.cli._connection import NODE, TokenFile, token_of
+from kvcore.cli._connection import TokenFile, token_of
 from kvcore.cli._output import AsJson, ExitCode, note, show
+from kvcore.environment import LOCAL_URL, URL_VARIABLE
 
 if TYPE_CHECKING:
     from kvcore.cli._running.figures import Figures
@@ -19,8 +20,8 @@ __all__ = ("top",)
 def top(
     url: Annotated[
         list[str],
-        typer.Option("--url", metavar="URL", envvar="KVCORE_URL", help="Where a node or worker is. May be repeated."),
-    ] = [NODE],  # noqa: B006 - typer makes a list of its own of it
+        typer.Option("--url", metavar="URL", envvar=URL_VARIABLE, help="Where a node or worker is. May be repeated."),
+    ] = [LOCAL_URL],  # noqa: B006 - typer makes a list of its own of it
     interval: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, max=3600, help="Time between two looks.")
     ] = 2.0,

@@ -17,6 +17,7 @@ from kvcore.client._calls import Call, shown_value
 from kvcore.client._retrying import Retrying, Steps
 from kvcore.errors import RequestError
 from kvcore.model import JSON
+from kvcore.problem_types import uri_of
 
 __all__ = (
     "cache_clearing",
@@ -33,7 +34,7 @@ __all__ = (
 T = TypeVar("T")
 
 _TYPE: Final = {"Content-Type": JSON}
-_NO_LETTER: Final = "/problems/no-such-dead-letter"
+_NO_LETTER: Final = uri_of("no-such-dead-letter")
 _AT_ONCE: Final = 1000
 """Dead letters that one request names at most."""
 _PROBE_S: Final = 5.0

@@ -10,45 +10,26 @@ import httpx
 import msgspec
 
 from kvcore.errors import (
-    ClockSkewError,
     ConditionFailedError,
     Fate,
-    ForbiddenError,
-    InvalidKeyError,
     KeyTooLongError,
     KvcoreError,
-    OverloadedError,
-    RateLimitedError,
-    RejectedError,
     RequestError,
-    UnauthenticatedError,
     UnavailableError,
-    UnsupportedError,
     ValueTooLargeError,
-    VersionNotReachedError,
 )
+from kvcore.problem_types import TYPES_OF_ERRORS, uri_of
 
 __all__ = ("NO_KEY", "Problem", "error_of", "problem_of", "refuse", "stranger", "understood", "version_of")
 
 T = TypeVar("T")
 
 PROBLEM: Final = "application/problem+json"
-NO_KEY: Final = "/problems/key-not-found"
+NO_KEY: Final = uri_of("key-not-found")
 
 _BY_TYPE: Final[Mapping[str, type[KvcoreError]]] = {
-    "/problems/invalid-key": InvalidKeyError,
-    "/problems/key-too-long": KeyTooLongError,
-    "/problems/value-too-large": ValueTooLargeError,
-    "/problems/body-too-large": ValueTooLargeError,
-    "/problems/rejected-by-store": RejectedError,
-    "/problems/unsupported": UnsupportedError,
-    "/problems/unauthenticated": UnauthenticatedError,
-    "/problems/forbidden": ForbiddenError,
-    "/problems/condition-failed": ConditionFailedError,
-    "/problems/rate-limited": RateLimitedError,
-    "/problems/overloaded": OverloadedError,
-    "/problems/version-not-reached": VersionNotReachedError,
-    "/problems/clock-skew": ClockSkewError,
+    **{uri_of(name): error for error, name in TYPES_OF_ERRORS},
+    uri_of("body-too-large"): ValueTooLargeError,  # as all that makes a body large is its values
 }
 _ETAG: Final = re.compile(r'(?:W/)?"([0-9a-f]{24})"')
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import msgspec
@@ -16,6 +16,7 @@ from kvcore.client._retrying import Retrying, Steps
 from kvcore.client._values import Value, Written
 from kvcore.errors import KvcoreError, RequestError, UnavailableError
 from kvcore.model import JSON
+from kvcore.problem_types import uri_of
 
 __all__ = ("Batches", "Delete", "Get", "Operation", "Put", "Result", "deletion", "inline_json")
 
@@ -50,6 +51,8 @@ Result = Written | Value | KvcoreError | None
 """Of a write what became of it, of a read the value or None where there is no such key, and of either why it failed."""
 
 Chunk = list[tuple[Operation, bytes]]
+
+_TOO_LARGE: Final = uri_of("answer-too-large")
 
 
 class AnswerTooLargeError(RequestError):
@@ -256,7 +259,7 @@ def _result(line: ResultLine) -> Result:
     if line.problem is not None:
         if line.problem.type == NO_KEY:
             return None
-        if line.problem.type == "/problems/answer-too-large":
+        if line.problem.type == _TOO_LARGE:
             return AnswerTooLargeError(line.problem.detail)
         return error_of(line.problem, line.status)
     if line.detail:

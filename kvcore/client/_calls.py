@@ -18,6 +18,7 @@ from kvcore.client._memory import Memory
 from kvcore.client._values import CacheStats, Health, Listed, Value, Written
 from kvcore.errors import ConditionFailedError, InvalidKeyError, RequestError
 from kvcore.model import JSON
+from kvcore.problem_types import uri_of
 
 __all__ = ("Ack", "Call", "Calls", "DeletedPage", "Page", "body_of", "shown_value")
 
@@ -27,7 +28,7 @@ Ack = Literal["accepted", "stored"]
 Bytes = bytes | bytearray | memoryview
 
 _BYTES: Final = "application/octet-stream"
-_NOT_READY: Final = "/problems/draining"
+_NOT_READY: Final = uri_of("draining")
 _VISIBLE: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 

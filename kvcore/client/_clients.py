@@ -18,6 +18,7 @@ from kvcore.client._endpoint import Endpoint
 from kvcore.client._memory import Memory
 from kvcore.client._retrying import Attempt, Retries, Retrying, Steps
 from kvcore.client._values import CacheStats, Health, Listed, Value, Written
+from kvcore.environment import LOCAL_URL
 from kvcore.errors import KvcoreError
 from kvcore.secret import Secret
 
@@ -26,7 +27,6 @@ __all__ = ("AsyncClient", "Client")
 T = TypeVar("T")
 Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
-LOCAL: Final = "http://127.0.0.1:8000"
 MAX_WAIT_S: Final = 10.0
 MAX_OPERATIONS: Final = 1000
 MAX_BATCH_BYTES: Final = (8 << 20) - 1024
@@ -86,7 +86,7 @@ class Client(Configured[httpx.Client]):
 
     def __init__(
         self,
-        url: str = LOCAL,
+        url: str = LOCAL_URL,
         *,
         token: str | Secret | None = None,
         retries: Retries | None = None,
@@ -276,7 +276,7 @@ class AsyncClient(Configured[httpx.AsyncClient]):
 
     def __init__(
         self,
-        url: str = LOCAL,
+        url: str = LOCAL_URL,
         *,
         token: str | Secret | None = None,
         retries: Retries | None = None,

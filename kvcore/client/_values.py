@@ -95,11 +95,11 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeCacheStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What one node has found in the cache since its start; `hit_rate` in percent, None before the first read."""
+    """What one node has found in the cache since its start; `hit_rate` in percent, 0 before the first hit."""
 
     cache_hits: int
     cache_misses: int
-    hit_rate: float | None = None
+    hit_rate: float
 
 
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +111,6 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     max_memory_bytes: int | None = None
     cache_hits: int
     cache_misses: int
-    hit_rate: float | None = None
-    evictions: int | None = None
+    hit_rate: float
+    evictions: int
     node: NodeCacheStats

@@ -13,19 +13,19 @@ from litestar.types import ASGIApp
 from kvcore.administration import Administration
 from kvcore.http.admin_queue import queue_handlers
 from kvcore.http.admin_requests import (
+    ANSWER_HEADERS,
     CHANGING_PROBLEMS,
-    NO_STORE,
     TAGS,
-    AnyRequest,
     Nothing,
-    asked,
     audited,
-    shown,
-    told,
+    read_body_of,
+    read_query_of,
 )
 from kvcore.http.admin_restore import restore_handlers
+from kvcore.http.answers import NO_STORE, json_answer
+from kvcore.http.forms import NoQuery
 from kvcore.http.openapi import DescribedAnswer, described
-from kvcore.http.requests import NoQuery, parse_json
+from kvcore.http.requests import AnyRequest, parse_json
 from kvcore.plugins import Broken, LoadedPlugin, Plugins
 from kvcore.runtime import Node
 
@@ -98,7 +98,7 @@ def _node_handlers(node: Node, plugins: Plugins) -> list[HTTPRouteHandler]:
                     "Every setting in force, by its path, those of the chosen backends included; secrets are hidden.",
                     {"data": [{"setting": "cache.ttl_s", "value": 3600.0, "source": "default"}]},
                     SettingsInForce,
-                    headers=NO_STORE,
+                    headers=ANSWER_HEADERS,
                 )
             },
         ),
@@ -107,10 +107,12 @@ def _node_handlers(node: Node, plugins: Plugins) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def get_config(request: AnyRequest) -> ASGIApp:
-        asked(request, NoQuery)
+        read_query_of(request, NoQuery)
         sources = node.resolved.sources
         flat = node.resolved.flat().items()
-        return shown(SettingsInForce([Setting(path, value, sources.get(path, "default")) for path, value in flat]))
+        return json_answer(
+            SettingsInForce([Setting(path, value, sources.get(path, "default")) for path, value in flat]), NO_STORE
+        )
 
     @get(
         "/admin/plugins",
@@ -121,7 +123,7 @@ def _node_handlers(node: Node, plugins: Plugins) -> list[HTTPRouteHandler]:
                     "The plugins that are installed: what they give, what their backends can do, and which are broken, and why.",
                     _PLUGINS,
                     InstalledPlugins,
-                    headers=NO_STORE,
+                    headers=ANSWER_HEADERS,
                 )
             },
         ),
@@ -130,8 +132,8 @@ def _node_handlers(node: Node, plugins: Plugins) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def get_plugins(request: AnyRequest) -> ASGIApp:
-        asked(request, NoQuery)
-        return shown(InstalledPlugins(plugins.listing(), plugins.broken))
+        read_query_of(request, NoQuery)
+        return json_answer(InstalledPlugins(plugins.listing(), plugins.broken), NO_STORE)
 
     return [get_config, get_plugins]
 
@@ -151,7 +153,7 @@ def _upkeep_handlers(administration: Administration, body_bytes: int) -> list[HT
                     "All that was cached when this began is forgotten, on every node that shares the cache. Reads fill it again.",
                     {"detail": "cleared"},
                     Cleared,
-                    headers=NO_STORE,
+                    headers=ANSWER_HEADERS,
                 )
             },
             problems=(*CHANGING_PROBLEMS, "unavailable"),
@@ -161,10 +163,10 @@ def _upkeep_handlers(administration: Administration, body_bytes: int) -> list[HT
         tags=TAGS,
     )
     async def clear_cache(request: AnyRequest) -> ASGIApp:
-        parse_json(await told(request, body_bytes), _NOTHING)
+        parse_json(await read_body_of(request, body_bytes), _NOTHING)
         with audited(request, "clear the cache"):
             await administration.clear_cache()
-        return shown(Cleared("cleared"))
+        return json_answer(Cleared("cleared"), NO_STORE)
 
     @post(
         "/admin/purge",
@@ -179,7 +181,7 @@ def _upkeep_handlers(administration: Administration, body_bytes: int) -> list[HT
                     " remembered answers. Go on while there is more.",
                     {"data": {"removed": 1000, "more": True}},
                     Purged,
-                    headers=NO_STORE,
+                    headers=ANSWER_HEADERS,
                 )
             },
             problems=(*CHANGING_PROBLEMS, "unavailable"),
@@ -189,11 +191,11 @@ def _upkeep_handlers(administration: Administration, body_bytes: int) -> list[HT
         tags=TAGS,
     )
     async def purge_store(request: AnyRequest) -> ASGIApp:
-        parse_json(await told(request, body_bytes), _NOTHING)
+        parse_json(await read_body_of(request, body_bytes), _NOTHING)
         with audited(request, "purge the store") as audit:
             purged = await administration.purge()
             audit.came_to = f"{purged.removed} removed"
-        return shown(Purged(PurgedPortion(purged.removed, purged.more)))
+        return json_answer(Purged(PurgedPortion(purged.removed, purged.more)), NO_STORE)
 
     return [clear_cache, purge_store]
 

@@ -14,11 +14,13 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from kvcore.administration import MOST_LETTERS, Administration
 from kvcore.backends import Channel, DeadLetter, QueueStats
-from kvcore.http.admin_requests import CHANGING_PROBLEMS, NO_STORE, TAGS, AnyRequest, asked, audited, shown, told
+from kvcore.http.admin_requests import ANSWER_HEADERS, CHANGING_PROBLEMS, TAGS, audited, read_body_of, read_query_of
+from kvcore.http.answers import NO_STORE, json_answer
 from kvcore.http.entries import moment
+from kvcore.http.forms import NoQuery
 from kvcore.http.openapi import EXAMPLE_VERSION, DescribedAnswer, described
 from kvcore.http.problems import InvalidRequestError
-from kvcore.http.requests import NoQuery, check_json, parse_json, read_rest
+from kvcore.http.requests import AnyRequest, check_json, parse_json, read_rest
 from kvcore.model import JSON, PRESENT, ZERO, Entry, Version
 
 __all__ = ("queue_handlers",)
@@ -169,7 +171,7 @@ def _depth_handlers(administration: Administration) -> list[HTTPRouteHandler]:
                     "The queue in numbers. It may count what was published in one call as one.",
                     {"data": {"channels": {"writes": _CHANNEL, "refreshes": _CHANNEL}, "dead_letters": 0}},
                     QueueAnswer,
-                    headers=NO_STORE,
+                    headers=ANSWER_HEADERS,
                 )
             },
             problems=_PROBLEMS,
@@ -179,8 +181,8 @@ def _depth_handlers(administration: Administration) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def queue_stats(request: AnyRequest) -> ASGIApp:
-        asked(request, NoQuery)
-        return shown(QueueAnswer(_depth(await administration.queue_stats())))
+        read_query_of(request, NoQuery)
+        return json_answer(QueueAnswer(_depth(await administration.queue_stats())), NO_STORE)
 
     @get(
         "/admin/queue/lag",
@@ -192,7 +194,7 @@ def _depth_handlers(administration: Administration) -> list[HTTPRouteHandler]:
                     " changes nothing. However many ask, one is under way.",
                     {"data": {"lag_s": 0.0042}},
                     LagAnswer,
-                    headers=NO_STORE,
+                    headers=ANSWER_HEADERS,
                 )
             },
             problems=(*_PROBLEMS, "clock-skew"),
@@ -202,8 +204,8 @@ def _depth_handlers(administration: Administration) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def measure_lag(request: AnyRequest) -> ASGIApp:
-        asked(request, NoQuery)
-        return shown(LagAnswer(Lag(round(await administration.lag_s(), 6))))
+        read_query_of(request, NoQuery)
+        return json_answer(LagAnswer(Lag(round(await administration.lag_s(), 6))), NO_STORE)
 
     return [queue_stats, measure_lag]
 
@@ -218,7 +220,7 @@ def _reading_handlers(administration: Administration) -> list[HTTPRouteHandler]:
                     "Dead letters, oldest first. A queue may put those behind the others that have been looked at.",
                     {"data": [_EXAMPLE]},
                     DeadLetterList,
-                    headers=NO_STORE,
+                    headers=ANSWER_HEADERS,
                 )
             },
             problems=_PROBLEMS,
@@ -228,10 +230,12 @@ def _reading_handlers(administration: Administration) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def list_dead_letters(request: AnyRequest) -> ASGIApp:
-        query = asked(request, LettersQuery)
+        query = read_query_of(request, LettersQuery)
         if request.scope["raw_path"].startswith(_LETTER.encode()):  # with an id that is nothing but slashes
             raise _no_such_letter()
-        return shown(DeadLetterList([_line(letter) for letter in await administration.dead_letters(query.limit)]))
+        return json_answer(
+            DeadLetterList([_line(letter) for letter in await administration.dead_letters(query.limit)]), NO_STORE
+        )
 
     @get(
         _LETTER + "{id:path}",
@@ -243,7 +247,7 @@ def _reading_handlers(administration: Administration) -> list[HTTPRouteHandler]:
                     "The dead letter with its value. It is looked for among the 1,000 that the queue lists first.",
                     {"data": _EXAMPLE | {"value": "bar"}},
                     DeadLetterAnswer,
-                    headers=NO_STORE,
+                    headers=ANSWER_HEADERS,
                 )
             },
             problems=(*_PROBLEMS, "no-such-dead-letter"),
@@ -254,18 +258,18 @@ def _reading_handlers(administration: Administration) -> list[HTTPRouteHandler]:
     )
     async def get_dead_letter(request: AnyRequest) -> ASGIApp:
         id = read_rest(request.scope["raw_path"], _LETTER.encode())  # noqa: A001 - what it is called everywhere
-        asked(request, NoQuery)
+        read_query_of(request, NoQuery)
         letter = await administration.dead_letter(id)
         if letter is None:
             raise _no_such_letter()
-        return shown(DeadLetterAnswer(_full(letter)))
+        return json_answer(DeadLetterAnswer(_full(letter)), NO_STORE)
 
     return [list_dead_letters, get_dead_letter]
 
 
 def _deciding_handlers(administration: Administration, body_bytes: int) -> list[HTTPRouteHandler]:
     def chosen(meaning: str, example: Any, form: type[msgspec.Struct]) -> Any:
-        answer = DescribedAnswer(meaning, example, form, headers=NO_STORE)
+        answer = DescribedAnswer(meaning, example, form, headers=ANSWER_HEADERS)
         return described(
             query=NoQuery,
             body=ChosenLetters,
@@ -287,11 +291,11 @@ def _deciding_handlers(administration: Administration, body_bytes: int) -> list[
         tags=TAGS,
     )
     async def replay_dead_letters(request: AnyRequest) -> ASGIApp:
-        ids = parse_json(await told(request, body_bytes), _CHOSEN).ids
+        ids = parse_json(await read_body_of(request, body_bytes), _CHOSEN).ids
         with audited(request, "replay dead letters") as audit:
             count = await administration.replay(ids)
             audit.came_to = f"{count} of {len(ids)}"
-        return shown(Replayed(ReplayedCount(count)))
+        return json_answer(Replayed(ReplayedCount(count)), NO_STORE)
 
     @post(
         f"{_LETTERS}/discard",
@@ -302,11 +306,11 @@ def _deciding_handlers(administration: Administration, body_bytes: int) -> list[
         tags=TAGS,
     )
     async def discard_dead_letters(request: AnyRequest) -> ASGIApp:
-        ids = parse_json(await told(request, body_bytes), _CHOSEN).ids
+        ids = parse_json(await read_body_of(request, body_bytes), _CHOSEN).ids
         with audited(request, "discard dead letters") as audit:
             count = await administration.discard(ids)
             audit.came_to = f"{count} of {len(ids)}"
-        return shown(Discarded(DiscardedCount(count)))
+        return json_answer(Discarded(DiscardedCount(count)), NO_STORE)
 
     return [replay_dead_letters, discard_dead_letters]
 

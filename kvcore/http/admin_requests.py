@@ -5,49 +5,43 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
-from litestar import Request
 
 from kvcore.errors import KvcoreError
-from kvcore.http.answers import Answer
+from kvcore.http.forms import NoQuery
 from kvcore.http.gate import grant_of
 from kvcore.http.headers import check_json_sent, read_headers
-from kvcore.http.requests import NoQuery, read_body, read_query
+from kvcore.http.requests import AnyRequest, read_body, read_query
 
 __all__ = (
+    "ANSWER_HEADERS",
     "CHANGING_PROBLEMS",
-    "NO_STORE",
     "TAGS",
-    "AnyRequest",
     "Audit",
     "Nothing",
-    "asked",
     "audited",
-    "shown",
-    "told",
+    "read_body_of",
+    "read_query_of",
 )
 
 logger = logging.getLogger("kvcore.admin")
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=msgspec.Struct)
-AnyRequest = Request[Any, Any, Any]
 
 TAGS: Final = ["administration"]
-NO_STORE: Final = ("Cache-Control",)
+ANSWER_HEADERS: Final = ("Cache-Control",)
 CHANGING_PROBLEMS: Final = ("invalid-json", "body-too-large", "unsupported-encoding", "unsupported-media-type")
 """Those of a request that has a body."""
-
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An empty object: the path says all."""
 
 
-def asked(request: AnyRequest, form: type[Q]) -> Q:
+def read_query_of(request: AnyRequest, form: type[Q]) -> Q:
     """Return the query of a request that only looks.
 
     Raises:
@@ -57,7 +51,7 @@ def asked(request: AnyRequest, form: type[Q]) -> Q:
     return read_query(request.scope["query_string"], form)
 
 
-async def told(request: AnyRequest, limit_bytes: int) -> bytes:
+async def read_body_of(request: AnyRequest, limit_bytes: int) -> bytes:
     """Return the body of a request that changes something.
 
     Raises:
@@ -66,11 +60,6 @@ async def told(request: AnyRequest, limit_bytes: int) -> bytes:
     read_query(request.scope["query_string"], NoQuery)
     check_json_sent(request.scope["headers"], "a request to /admin")
     return await read_body(request.receive, request.scope["headers"], limit_bytes)
-
-
-def shown(answer: msgspec.Struct) -> Answer:
-    """Return an answer, which nobody is to keep."""
-    return Answer(200, _encode(answer), headers=[(b"cache-control", b"no-store")])
 
 
 class Audit:

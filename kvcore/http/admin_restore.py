@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw
 
-from kvcore.config import LimitSettings
 from kvcore.errors import KvcoreError
-from kvcore.http.admin_requests import CHANGING_PROBLEMS, NO_STORE, TAGS, AnyRequest, audited, shown, told
+from kvcore.http.admin_requests import ANSWER_HEADERS, CHANGING_PROBLEMS, TAGS, audited, read_body_of
+from kvcore.http.answers import NO_STORE, json_answer
 from kvcore.http.batch import FailedResult, failed
-from kvcore.http.batch_body import BASE64, ONE_VALUE, Key, value_of
+from kvcore.http.entries import unix_ms_of, value_of
+from kvcore.http.forms import ONE_VALUE, Base64Value, JsonValue, KeyOfMany, MediaType, NoQuery
 from kvcore.http.in_turns import Parsing, in_turns
 from kvcore.http.openapi import EXAMPLE_VERSION, DescribedAnswer, described, reference
 from kvcore.http.problems import InvalidRequestError, problem_of
-from kvcore.http.requests import NoQuery, parse_json
+from kvcore.http.requests import AnyRequest, parse_json
 from kvcore.model import Entry, Version
 from kvcore.service import KeyValueService
+from kvcore.settings import LimitSettings
 
 __all__ = ("restore_handlers",)
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MS: Final = timedelta(milliseconds=1)
 
 
 class KeptEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a key held: one of `value` and `value_base64`, and what a listing shows of it."""
 
-    key: Key
+    key: KeyOfMany
     version: Annotated[
         str,
         Meta(
@@ -43,14 +42,9 @@ class KeptEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             max_length=24,
         ),
     ]
-    value: Annotated[Raw, Meta(description="Any JSON value, `null` included; kept as it is, byte for byte.")] = (
-        msgspec.field(default_factory=Raw)
-    )
-    value_base64: Annotated[bytes | UnsetType, Meta(description="Any bytes.", extra_json_schema=BASE64)] = UNSET
-    media_type: Annotated[
-        str | None,
-        Meta(description="Of the bytes; default: `application/octet-stream`. A `value` is `application/json`."),
-    ] = None
+    value: JsonValue = msgspec.field(default_factory=Raw)
+    value_base64: Base64Value = UNSET
+    media_type: MediaType = None
     expires_at: Annotated[
         Annotated[datetime, Meta(tz=True)] | None,
         Meta(description="When the key ends (RFC 3339, kept to the millisecond). Default: never."),
@@ -101,7 +95,7 @@ def restore_handlers(service: KeyValueService, limits: LimitSettings) -> list[HT
                     "A result for each entry, in their order; each is stored or not for itself. To send the same again is safe.",
                     {"data": [{"status": 200, "key": "foo", "version": EXAMPLE_VERSION, "detail": "restored"}]},
                     RestoreResults,
-                    headers=NO_STORE,
+                    headers=ANSWER_HEADERS,
                 )
             },
             problems=CHANGING_PROBLEMS,
@@ -113,11 +107,11 @@ def restore_handlers(service: KeyValueService, limits: LimitSettings) -> list[HT
         tags=TAGS,
     )
     async def restore_entries(request: AnyRequest) -> ASGIApp:
-        entries = await parsing(await told(request, limits.batch_bytes))
+        entries = await parsing(await read_body_of(request, limits.batch_bytes))
         with audited(request, "restore entries") as audit:
             results = await in_turns(_restore(service, key, entry) for key, entry in entries.items())
             audit.came_to = _summary(results)
-        return shown(RestoreResults(results))
+        return json_answer(RestoreResults(results), NO_STORE)
 
     return [restore_entries]
 
@@ -145,8 +139,7 @@ def _parse(body: bytes, limits: LimitSettings) -> Mapping[str, Entry]:
 
 def _entry_of(kept: KeptEntry) -> Entry:
     value, media_type = value_of(kept.value, kept.value_base64, kept.media_type)
-    ends_ms = None if kept.expires_at is None else (kept.expires_at - _EPOCH) // _MS
-    return Entry(Version(kept.version), value, media_type, ends_ms)
+    return Entry(Version(kept.version), value, media_type, unix_ms_of(kept.expires_at))
 
 
 async def _restore(service: KeyValueService, key: str, entry: Entry) -> Result:

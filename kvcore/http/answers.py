@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
 from litestar.types import Receive, Scope, Send
 
-__all__ = ("Answer", "Headers")
+__all__ = ("NO_CACHE", "NO_STORE", "Answer", "Headers", "json_answer")
 
 Headers = list[tuple[bytes, bytes]]
+
+NO_CACHE: Final = (b"cache-control", b"no-cache")
+"""Whoever keeps an answer asks again before using it: nobody tells them of a write."""
+NO_STORE: Final = (b"cache-control", b"no-store")
+"""Nobody is to keep an answer."""
+_encode: Final = msgspec.json.Encoder().encode
 _WITHOUT_LENGTH: Final = (204, 304)
 
 
@@ -44,3 +51,8 @@ class Answer:
     def to_asgi_response(self, **_: Any) -> Answer:
         """Return itself: what Litestar asks of the result of an exception handler."""
         return self
+
+
+def json_answer(body: msgspec.Struct, cache_control: tuple[bytes, bytes], *, status: int = 200) -> Answer:
+    """Return a form as an answer, which is kept as `NO_CACHE` or `NO_STORE` say."""
+    return Answer(status, _encode(body), headers=[cache_control])

@@ -26,7 +26,7 @@ from kvcore.http.problems import by_fault, problem, problem_of
 from kvcore.http.raw import raw_handlers
 from kvcore.http.stats import stats_handlers
 from kvcore.plugins import Plugins
-from kvcore.runtime import Drain, Node
+from kvcore.runtime import Node, WorkerInstance
 
 __all__ = ("build_app", "build_worker_app")
 
@@ -55,10 +55,10 @@ def build_app(node: Node, plugins: Plugins, exposition: Exposition | None = None
         raise
 
 
-def build_worker_app(drain: Drain) -> ASGIApp:
+def build_worker_app(worker: WorkerInstance) -> ASGIApp:
     """Return the application of a worker: its health and its metrics."""
-    limiter = Limiter(drain.settings, drain.metrics)
-    return Edge(_litestar(health_handlers(drain), None), drain, gate_of(drain), limiter)
+    limiter = Limiter(worker.settings, worker.metrics)
+    return Edge(_litestar(health_handlers(worker), None), worker, gate_of(worker), limiter)
 
 
 def _litestar(handlers: Sequence[ControllerRouterHandler], openapi: OpenAPIConfig | None) -> Litestar:

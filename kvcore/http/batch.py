@@ -13,30 +13,30 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
-from litestar import Request, post
+from litestar import post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from kvcore.access import Grant
-from kvcore.config import LimitSettings
 from kvcore.errors import KvcoreError
-from kvcore.http.answers import Answer
-from kvcore.http.batch_body import ONE_VALUE, Batch, GetOperation, Write, parse_batch
+from kvcore.http.answers import NO_CACHE, Answer, json_answer
+from kvcore.http.batch_body import Batch, GetOperation, Write, parse_batch
 from kvcore.http.entries import moment, value_members
+from kvcore.http.forms import ONE_VALUE, WriteQuery
 from kvcore.http.gate import grant_of
 from kvcore.http.headers import check_json_sent
 from kvcore.http.in_turns import Parsing, in_turns
 from kvcore.http.openapi import EXAMPLE_VERSION, DescribedAnswer, Problem, described, reference
 from kvcore.http.problems import problem, problem_of
-from kvcore.http.requests import WriteQuery, read_body, read_query
+from kvcore.http.requests import AnyRequest, read_body, read_query
+from kvcore.http.single import write_status
 from kvcore.metrics import Count, Family
 from kvcore.model import ZERO, Entry
 from kvcore.service import Ack, KeyValueService, Written
+from kvcore.settings import LimitSettings
 
 __all__ = ("FailedResult", "batch_handlers", "failed")
-
-AnyRequest = Request[Any, Any, Any]
 
 
 class WriteResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +148,7 @@ def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Fam
         results = [next(of_writes if isinstance(one, Write) else of_gets) for one in asked]
         for (name, status), count in _counts(asked, results).items():
             counted.labels(name, str(status)).inc(count)
-        return Answer(200, _encode(BatchResults(results)), headers=[_ASK_AGAIN])
+        return json_answer(BatchResults(results), NO_CACHE)
 
     return [run_batch]
 
@@ -159,8 +159,6 @@ _MOST_AT_ONCE_BYTES: Final = 32 << 20
 As much as a cache across a network can send within its deadline: more would open its circuit breaker for everybody.
 """
 _FIRST_EXPECTED_BYTES: Final = 4096
-_ASK_AGAIN: Final = (b"cache-control", b"no-cache")
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class _Sizes:
@@ -221,9 +219,8 @@ async def _write(service: KeyValueService, grant: Grant, one: Write, ack: Ack | 
 
 
 def _written(write: Write, written: Written) -> WriteResult:
-    created = write.expected == ZERO
     return WriteResult(
-        status=201 if created else 200 if written.stored else 202,
+        status=write_status(written, created=write.expected == ZERO),
         key=write.key,
         version=written.version,
         detail="stored" if written.stored else "queued",

@@ -5,26 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw
 
 from kvcore.clock import is_version
-from kvcore.config import LimitSettings
-from kvcore.http.headers import read_media_type
+from kvcore.http.entries import value_of
+from kvcore.http.forms import Base64Value, JsonValue, KeyOfMany, MediaType, Ttl
 from kvcore.http.problems import InvalidRequestError
-from kvcore.http.requests import check_json, parse_json
+from kvcore.http.requests import parse_json
 from kvcore.model import JSON, PRESENT, ZERO, Version
-from kvcore.service import MAX_TTL_S
+from kvcore.settings import LimitSettings
 
-__all__ = ("BASE64", "ONE_VALUE", "Batch", "GetOperation", "Key", "Write", "parse_batch", "value_of")
+__all__ = ("Batch", "GetOperation", "Write", "parse_batch")
 
-Key = Annotated[str, Meta(description="The key: 1 to 65,536 bytes of UTF-8 without NUL. A batch has each key once.")]
-BASE64: Final = {"pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"}
-ONE_VALUE: Final = {
-    "oneOf": [
-        {"required": ["value"], "properties": {"value_base64": False, "media_type": {"enum": [JSON, None]}}},
-        {"required": ["value_base64"], "properties": {"value": False}},
-    ]
-}
 IfMatch = Annotated[
     Annotated[str, Meta(pattern=r"^(\*|(?!0{24})[0-9a-f]{24})$", max_length=24)] | None,
     Meta(
@@ -36,19 +28,11 @@ IfMatch = Annotated[
 class PutOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="op", tag="put"):
     """Write a value: one of `value` and `value_base64`."""
 
-    key: Key
-    value: Annotated[Raw, Meta(description="Any JSON value, `null` included; kept as it was sent, byte for byte.")] = (
-        msgspec.field(default_factory=Raw)
-    )
-    value_base64: Annotated[bytes | UnsetType, Meta(description="Any bytes.", extra_json_schema=BASE64)] = UNSET
-    media_type: Annotated[
-        str | None,
-        Meta(description="Of the bytes; default: `application/octet-stream`. A `value` is `application/json`."),
-    ] = None
-    ttl: Annotated[
-        Annotated[int, Meta(ge=1, le=MAX_TTL_S)] | None,
-        Meta(description="Seconds from now after which the key reads as missing. Default: never."),
-    ] = None
+    key: KeyOfMany
+    value: JsonValue = msgspec.field(default_factory=Raw)
+    value_base64: Base64Value = UNSET
+    media_type: MediaType = None
+    ttl: Ttl = None
     if_match: IfMatch = None
     if_none_match: Annotated[Literal["*"] | None, Meta(description="`*`: only if the key does not exist.")] = None
 
@@ -56,7 +40,7 @@ class PutOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 class GetOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="op", tag="get"):
     """Read a value."""
 
-    key: Key
+    key: KeyOfMany
 
 
 class DeleteOperation(
@@ -64,7 +48,7 @@ class DeleteOperation(
 ):
     """Delete a key."""
 
-    key: Key
+    key: KeyOfMany
     if_match: IfMatch = None
 
 
@@ -120,32 +104,6 @@ def _write_of(operation: PutOperation | DeleteOperation) -> Write:
         value, media_type = value_of(operation.value, operation.value_base64, operation.media_type)
         ttl_s = operation.ttl
     return Write(operation.key, value, media_type, ttl_s, _condition_of(operation))
-
-
-def value_of(value: Raw, value_base64: bytes | UnsetType, said_media_type: str | None) -> tuple[bytes, str]:
-    """Return the value that is given in one of two forms, and its media type.
-
-    Raises:
-        InvalidRequestError: it is given in none or both of them, or is not of that type.
-    """
-    media_type = None if said_media_type is None else _media_type_of(said_media_type)
-    sent = bytes(value)
-    if bool(sent) == (value_base64 is not UNSET):
-        raise InvalidRequestError("there must be one of value and value_base64")
-    if value_base64 is UNSET:
-        if media_type not in (None, JSON):
-            raise InvalidRequestError(f"a value has the media_type {JSON}: send others as value_base64")
-        return sent, JSON
-    if media_type == JSON:
-        check_json(value_base64)
-    return value_base64, media_type or "application/octet-stream"
-
-
-def _media_type_of(said: str) -> str:
-    try:
-        return read_media_type(said.encode())
-    except InvalidRequestError:
-        raise InvalidRequestError("media_type is none, or too long") from None
 
 
 def _condition_of(operation: PutOperation | DeleteOperation) -> Version | None:

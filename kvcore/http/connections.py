@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from uvicorn.server import ServerState
 
-from kvcore.config import Settings
 from kvcore.http.limiting import Buffers
 from kvcore.metrics import Metrics
+from kvcore.settings import Settings
 
 if TYPE_CHECKING:
     from kvcore.http.protocol import StrictHttpProtocol

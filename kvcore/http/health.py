@@ -5,24 +5,23 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 import msgspec
-from litestar import Request, get
+from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from kvcore import __version__
-from kvcore.http.answers import Answer
+from kvcore.http.answers import NO_STORE, Answer, json_answer
 from kvcore.http.exposition import Exposition, own_exposition, sparing
+from kvcore.http.forms import NoQuery
 from kvcore.http.openapi import DescribedAnswer, described
 from kvcore.http.problems import problem
-from kvcore.http.requests import NoQuery, read_query
+from kvcore.http.requests import AnyRequest, read_query
 from kvcore.runtime import Health, Instance
 
 __all__ = ("health_handlers",)
 
-AnyRequest = Request[Any, Any, Any]
-_RETRY: Final = [(b"retry-after", b"1")]
-_NO_STORE: Final = (b"cache-control", b"no-store")
+_RETRY: Final = (b"retry-after", b"1")
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -73,8 +72,7 @@ def health_handlers(instance: Instance, exposition: Exposition | None = None) ->
     async def health(request: AnyRequest) -> ASGIApp:
         read_query(request.scope["query_string"], NoQuery)
         found = await instance.health()
-        status = 503 if found.status == "unhealthy" else 200
-        return Answer(status, msgspec.json.encode(found), headers=[_NO_STORE])
+        return json_answer(found, NO_STORE, status=503 if found.status == "unhealthy" else 200)
 
     @get(
         "/health/live",
@@ -93,7 +91,7 @@ def health_handlers(instance: Instance, exposition: Exposition | None = None) ->
     )
     async def live(request: AnyRequest) -> ASGIApp:
         read_query(request.scope["query_string"], NoQuery)
-        return Answer(200, b'{"status":"alive"}', headers=[_NO_STORE])
+        return json_answer(Alive("alive"), NO_STORE)
 
     @get(
         "/health/ready",
@@ -112,8 +110,8 @@ def health_handlers(instance: Instance, exposition: Exposition | None = None) ->
     async def ready(request: AnyRequest) -> ASGIApp:
         read_query(request.scope["query_string"], NoQuery)
         if instance.phase != "ready":
-            return problem("draining", f"this process is {instance.phase}", [*_RETRY, _NO_STORE])
-        return Answer(200, b'{"status":"ready"}', headers=[_NO_STORE])
+            return problem("draining", f"this process is {instance.phase}", [_RETRY, NO_STORE])
+        return json_answer(Ready("ready"), NO_STORE)
 
     @get(
         "/metrics",
@@ -129,6 +127,6 @@ def health_handlers(instance: Instance, exposition: Exposition | None = None) ->
     )
     async def metrics(request: AnyRequest) -> ASGIApp:
         read_query(request.scope["query_string"], NoQuery)
-        return Answer(200, await shown(), media_type=CONTENT_TYPE_LATEST.encode(), headers=[_NO_STORE])
+        return Answer(200, await shown(), media_type=CONTENT_TYPE_LATEST.encode(), headers=[NO_STORE])
 
     return [health, live, ready, metrics]

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
-from litestar import Request, delete, get
+from litestar import delete, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from kvcore.backends import Listed, Scanned
 from kvcore.errors import KvcoreError, UnavailableError
-from kvcore.http.answers import Answer
+from kvcore.http.answers import NO_CACHE, json_answer
 from kvcore.http.cursor import cursor_at, place_of
 from kvcore.http.entries import moment, value_members
+from kvcore.http.forms import WriteQuery
 from kvcore.http.gate import grant_of
 from kvcore.http.headers import read_headers, write_headers
 from kvcore.http.in_turns import in_turns
 from kvcore.http.openapi import EXAMPLE_VERSION, DescribedAnswer, described
-from kvcore.http.requests import WriteQuery, read_query
+from kvcore.http.requests import AnyRequest, read_query
 from kvcore.model import Entry
 from kvcore.service import Ack, KeyValueService
 
 __all__ = ("listing_handlers",)
-
-AnyRequest = Request[Any, Any, Any]
 
 _PREFIX = "What the keys begin with, percent-encoded."
 _NO_NUL: Final = {"pattern": "^[^\\u0000]*$"}
@@ -132,7 +131,7 @@ def listing_handlers(service: KeyValueService, page_bytes: int) -> list[HTTPRout
             lines = [_full_line(at.key, now) for at, now in zip(scanned.listed, entries, strict=True) if now]
         else:
             lines = [_line(listed) for listed in scanned.listed]
-        return _answer(KeyPage(lines, _cursor(query, scanned)))
+        return json_answer(KeyPage(lines, _cursor(query, scanned)), NO_CACHE)
 
     @delete(
         "/keys",
@@ -159,16 +158,9 @@ def listing_handlers(service: KeyValueService, page_bytes: int) -> list[HTTPRout
         grant_of(request.scope).check("write", query.prefix)
         scanned = await _scan(service, query)
         await _delete_all(service, [listed.key for listed in scanned.listed], query.ack)
-        return _answer(DeletedPage(DeletedCount(len(scanned.listed)), _cursor(query, scanned)))
+        return json_answer(DeletedPage(DeletedCount(len(scanned.listed)), _cursor(query, scanned)), NO_CACHE)
 
     return [list_keys, delete_keys]
-
-
-_encode = msgspec.json.Encoder().encode
-
-
-def _answer(body: KeyPage | DeletedPage) -> Answer:
-    return Answer(200, _encode(body), headers=[(b"cache-control", b"no-cache")])
 
 
 async def _scan(service: KeyValueService, query: ListQuery | DeleteQuery) -> Scanned:

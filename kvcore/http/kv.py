@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from litestar import Request, delete, get, put
+from litestar import delete, get, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from kvcore.http.answers import Answer, Headers
+from kvcore.http.forms import KeyReadQuery, KeyWriteQuery, WriteQuery
 from kvcore.http.gate import grant_for_key, grant_of
 from kvcore.http.headers import write_headers
 from kvcore.http.problems import problem
-from kvcore.http.requests import KeyReadQuery, KeyWriteQuery, WriteQuery, body_limit, parse_put, read_body, read_query
+from kvcore.http.requests import AnyRequest, body_limit, parse_put, read_body, read_query
 from kvcore.http.single import read, written
 from kvcore.http.single_operations import DELETE_VALUE, GET_VALUE, PUT_VALUE
 from kvcore.model import JSON, ZERO, Entry
 from kvcore.service import KeyValueService
 
 __all__ = ("kv_handlers",)
-
-AnyRequest = Request[Any, Any, Any]
 
 
 def kv_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:

@@ -10,26 +10,18 @@ import msgspec
 from litestar import Request
 
 from kvcore.errors import (
-    CircuitOpenError,
-    ClockSkewError,
     ConditionFailedError,
-    ForbiddenError,
-    InvalidKeyError,
     KeyTooLongError,
     KvcoreError,
-    OverloadedError,
-    RateLimitedError,
-    RejectedError,
     RequestError,
     UnauthenticatedError,
     UnavailableError,
-    UnsupportedError,
     ValueTooLargeError,
-    VersionNotReachedError,
 )
 from kvcore.http.answers import Answer, Headers
 from kvcore.http.subject import key_of
 from kvcore.logs import about
+from kvcore.problem_types import TYPES_OF_ERRORS, ProblemName, uri_of
 from kvcore.tracing import ORIGIN
 
 __all__ = (
@@ -51,7 +43,7 @@ MEDIA_TYPE: Final = b"application/problem+json"
 class ProblemType(msgspec.Struct, frozen=True):
     """One type of problem: the last part of its URI, its status, and what it means and what to do."""
 
-    name: str
+    name: ProblemName
     status: int
     title: str
     meaning: str
@@ -59,7 +51,7 @@ class ProblemType(msgspec.Struct, frozen=True):
     @property
     def uri(self) -> str:
         """The stable reference that the answer carries as `type`."""
-        return f"/problems/{self.name}"
+        return uri_of(self.name)
 
 
 def _types(*types: ProblemType) -> dict[str, ProblemType]:
@@ -191,7 +183,7 @@ PROBLEMS: Final = _types(
 class InvalidRequestError(RequestError):
     """A request that does not have the form that the API asks for; `problem` names the type of the answer."""
 
-    def __init__(self, message: str, *, problem: str = "invalid-request") -> None:
+    def __init__(self, message: str, *, problem: ProblemName = "invalid-request") -> None:
         super().__init__(message)
         self.problem = problem
 
@@ -199,30 +191,9 @@ class InvalidRequestError(RequestError):
 class BodyTooLargeError(InvalidRequestError):
     """A body that is larger than `limit_bytes`. It has not been read to its end, so its connection is closed."""
 
-    def __init__(self, limit_bytes: int, *, problem: str) -> None:
+    def __init__(self, limit_bytes: int, *, problem: ProblemName) -> None:
         super().__init__(f"the body is larger than {limit_bytes} bytes", problem=problem)
         self.limit_bytes = limit_bytes
-
-
-# The most specific first.
-_BY_ERROR: Final[tuple[tuple[type[KvcoreError], str], ...]] = (
-    (InvalidKeyError, "invalid-key"),
-    (KeyTooLongError, "key-too-long"),
-    (ValueTooLargeError, "value-too-large"),
-    (RejectedError, "rejected-by-store"),
-    (UnsupportedError, "unsupported"),
-    (RequestError, "invalid-request"),
-    (UnauthenticatedError, "unauthenticated"),
-    (ForbiddenError, "forbidden"),
-    (ConditionFailedError, "condition-failed"),
-    (RateLimitedError, "rate-limited"),
-    (OverloadedError, "overloaded"),
-    (CircuitOpenError, "unavailable"),
-    (VersionNotReachedError, "version-not-reached"),
-    (ClockSkewError, "clock-skew"),
-    (UnavailableError, "unavailable"),
-    (KvcoreError, "internal"),
-)
 
 
 def problem_body(name: str, detail: str, **members: Any) -> bytes:
@@ -232,7 +203,7 @@ def problem_body(name: str, detail: str, **members: Any) -> bytes:
     return msgspec.json.encode(document)
 
 
-def problem(name: str, detail: str, headers: Headers | None = None, **members: Any) -> Answer:
+def problem(name: ProblemName, detail: str, headers: Headers | None = None, **members: Any) -> Answer:
     """Return a problem document as an answer."""
     body = problem_body(name, detail, **members)
     return Answer(PROBLEMS[name].status, body, media_type=MEDIA_TYPE, headers=headers)
@@ -265,5 +236,5 @@ def by_fault(request: Request[Any, Any, Any], error: Exception) -> Any:
     return problem("internal", f"a fault of this service; its log has it under {request_id}")
 
 
-def _name_of(error: KvcoreError) -> str:
-    return next(name for type_, name in _BY_ERROR if isinstance(error, type_))
+def _name_of(error: KvcoreError) -> ProblemName:
+    return next((name for type_, name in TYPES_OF_ERRORS if isinstance(error, type_)), "internal")

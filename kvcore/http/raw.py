@@ -5,20 +5,19 @@ The key is read from the path as it was sent: a router that knows of paths only 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from litestar import Request, delete, get, put
+from litestar import delete, get, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from kvcore.http.answers import Answer, Headers
+from kvcore.http.forms import RawPutQuery, ReadQuery, WriteQuery
 from kvcore.http.gate import grant_for_key
 from kvcore.http.headers import read_media_type, write_headers
 from kvcore.http.requests import (
     RAW_PREFIX,
-    RawPutQuery,
-    ReadQuery,
-    WriteQuery,
+    AnyRequest,
     check_json,
     read_body,
     read_key,
@@ -30,8 +29,6 @@ from kvcore.model import JSON, ZERO, Entry
 from kvcore.service import KeyValueService
 
 __all__ = ("raw_handlers",)
-
-AnyRequest = Request[Any, Any, Any]
 
 _PATH: Final = RAW_PREFIX + "{key:path}"
 # A browser that is led here shows what others have written: it must neither guess a type nor run anything.

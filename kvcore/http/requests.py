@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Annotated, Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from litestar import Request
 from litestar.types import Receive
-from msgspec import Meta
 
 from kvcore.backends import Limits
+from kvcore.http.forms import PutBody, PutData
+from kvcore.http.headers import RawHeaders
 from kvcore.http.problems import BodyTooLargeError, InvalidRequestError
 from kvcore.http.strict_json import check_content, check_depth
-from kvcore.service import MAX_TTL_S, Ack
+from kvcore.problem_types import ProblemName
 
 __all__ = (
-    "KEY_SCHEMA",
     "RAW_PREFIX",
-    "KeyReadQuery",
-    "KeyWriteQuery",
-    "NoQuery",
-    "PutBody",
-    "RawPutQuery",
-    "ReadQuery",
-    "WriteQuery",
+    "AnyRequest",
     "body_limit",
     "check_json",
     "parse_json",
@@ -43,98 +37,10 @@ _ENVELOPE_DEPTH: Final = 2
 _ENVELOPE_BYTES: Final = 4096
 _JSON_ESCAPE: Final = 6
 """One byte of a key takes up to six in JSON: \\u0001."""
-KEY_SCHEMA: Final = {"minLength": 1, "pattern": "^[^\\u0000]+$", "examples": ["foo"]}
-"""What JSON Schema can say of a key. It is checked by the service, with problems of their own."""
-VERSION_PATTERN: Final = "^[0-9a-f]{24}$"
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=msgspec.Struct)
-RawHeaders = Iterable[tuple[bytes, bytes]]
-
-
-# --- what there is to say ---------------------------------------------------------------------------------------------
-
-
-class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """No parameters."""
-
-
-class WriteQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How to write."""
-
-    ack: Annotated[
-        Ack | None,
-        Meta(
-            description="The least that the answer means: `accepted`, a durable queue has it; `stored`, the store has it."
-            " Default: `accepted` where the queue is durable, else `stored`. A condition is always `stored`."
-        ),
-    ] = None
-
-
-class KeyWriteQuery(WriteQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which key to write, and how."""
-
-    key: Annotated[
-        str,
-        Meta(
-            description="The key: 1 to 65,536 bytes of UTF-8 without NUL, percent-encoded.",
-            extra_json_schema=KEY_SCHEMA,
-        ),
-    ]
-
-
-class RawPutQuery(WriteQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How to write the value that is the body, and how long it lives."""
-
-    ttl: Annotated[
-        Annotated[int, Meta(ge=1, le=MAX_TTL_S)] | None,
-        Meta(description="Seconds from now after which the key reads as missing. Default: never."),
-    ] = None
-
-
-class ReadQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How new what is read must be."""
-
-    min_version: Annotated[
-        Annotated[str, Meta(pattern=VERSION_PATTERN, max_length=24)] | None,
-        Meta(description="Answer with this version or a newer one; never with an older one."),
-    ] = None
-    wait: Annotated[int, Meta(ge=0, le=10_000, description="How long to wait for `min_version`, in milliseconds.")] = (
-        500
-    )
-
-
-class KeyReadQuery(ReadQuery, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which key to read, and how new it must be."""
-
-    key: Annotated[
-        str,
-        Meta(
-            description="The key: 1 to 65,536 bytes of UTF-8 without NUL, percent-encoded.",
-            extra_json_schema=KEY_SCHEMA,
-        ),
-    ]
-
-
-class PutData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A key, its value and how long it lives."""
-
-    key: Annotated[
-        str, Meta(description="The key: 1 to 65,536 bytes of UTF-8 without NUL.", extra_json_schema=KEY_SCHEMA)
-    ]
-    value: Annotated[
-        msgspec.Raw, Meta(description="Any JSON value, `null` included; kept as it was sent, byte for byte.")
-    ]
-    ttl: Annotated[
-        Annotated[int, Meta(ge=1, le=MAX_TTL_S)] | None,
-        Meta(description="Seconds from now after which the key reads as missing. Default: never."),
-    ] = None
-
-
-class PutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What `PUT /kv` takes."""
-
-    data: PutData
+AnyRequest = Request[Any, Any, Any]
 
 
 # --- queries ----------------------------------------------------------------------------------------------------------
@@ -227,7 +133,9 @@ def body_limit(limits: Limits) -> int:
     return limits.max_value_bytes + _JSON_ESCAPE * limits.max_key_bytes + _ENVELOPE_BYTES
 
 
-async def read_body(receive: Receive, headers: RawHeaders, limit: int, *, too_large: str = "body-too-large") -> bytes:
+async def read_body(
+    receive: Receive, headers: RawHeaders, limit: int, *, too_large: ProblemName = "body-too-large"
+) -> bytes:
     """Read a body of at most `limit` bytes, and none of one that says that it is larger.
 
     Raises:

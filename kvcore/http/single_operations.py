@@ -6,8 +6,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from kvcore.http.forms import KEY_SCHEMA, KeyReadQuery, KeyWriteQuery, PutBody, RawPutQuery, ReadQuery, WriteQuery
 from kvcore.http.openapi import EXAMPLE_VERSION, DescribedAnswer, described
-from kvcore.http.requests import KEY_SCHEMA, KeyReadQuery, KeyWriteQuery, PutBody, RawPutQuery, ReadQuery, WriteQuery
 from kvcore.http.single import READ_PROBLEMS, WRITE_PROBLEMS
 
 __all__ = (

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
-from litestar import Request, get
+from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from kvcore.backends import CacheStats
-from kvcore.http.answers import Answer
+from kvcore.http.answers import NO_STORE, json_answer
+from kvcore.http.forms import NoQuery
 from kvcore.http.openapi import DescribedAnswer, described
-from kvcore.http.requests import NoQuery, read_query
+from kvcore.http.requests import AnyRequest, read_query
 from kvcore.metrics import Metrics
 from kvcore.service import KeyValueService
 
 __all__ = ("stats_handlers",)
-
-AnyRequest = Request[Any, Any, Any]
 
 
 class Reads(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +56,7 @@ def stats_handlers(service: KeyValueService, metrics: Metrics) -> list[HTTPRoute
     )
     async def cache_stats(request: AnyRequest) -> ASGIApp:
         read_query(request.scope["query_string"], NoQuery)
-        stats = _stats(await service.cache_stats(), _reads_of_node(metrics))
-        return Answer(200, msgspec.json.encode(stats), headers=[(b"cache-control", b"no-store")])
+        return json_answer(_stats(await service.cache_stats(), _reads_of_node(metrics)), NO_STORE)
 
     return [cache_stats]
 

@@ -55,7 +55,8 @@ class Metrics:
         ).labels()
         self.auth_file_errors = families.counter(
             "kvcore_auth_file_errors_total",
-            "Changes of auth.file after which it could not be read or understood; the tokens that it listed before stay in force.",
+            "Changes of a file of tokens or keys (auth.file, auth.jwt.keys) after which it could not be read or understood; what it"
+            " said before stays in force.",
         ).labels()
         self.purged = families.counter(
             "kvcore_purged_total",

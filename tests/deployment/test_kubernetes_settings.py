@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from kvcore.config import AuthSettings, Resolved, resolve
+from kvcore.config import Resolved, resolve
 from kvcore.http.gate import _rules
 from kvcore.metrics import Metrics
 from kvcore.plugins import load_plugins
+from kvcore.settings import AuthSettings
 from tests.deployment.kubernetes_manifests import KUBERNETES, ROOT, Manifest, collected, identity, read, workloads
 from tests.deployment.test_kubernetes_wiring import ports_of
 from tests.monitoring.expressions import named
@@ -141,7 +142,7 @@ def test_ports_and_times_fit_the_settings(name: str, setting: str, file: Path, t
     spec = workload(name)["spec"]
     assert list(ports_of(workload(name)).values()) == [getattr(resolved, setting).port]
     assert getattr(resolved, setting).host == "0.0.0.0"  # noqa: S104 - what is expected, nothing listens here
-    ends_after = resolved.http.drain_s + resolved.http.shutdown_s if setting == "http" else resolved.worker.drain_s
+    ends_after = resolved.http.drain_s + resolved.http.shutdown_s if setting == "http" else resolved.worker.shutdown_s
     assert spec["terminationGracePeriodSeconds"] >= ends_after + 5
 
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from deploy.nginx.__main__ import app
 from deploy.nginx.configuration import render
 from deploy.nginx.proxy import Proxy
-from kvcore.config import LimitSettings
 from kvcore.errors import SettingsError
+from kvcore.settings import LimitSettings
 from kvcore.testing.servers import NginxProxy
 from kvcore.testing.servers.ports import HOST, free_port
 from tests.deployment.proxied import nginx, proxy_on

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kvcore.config import LimitSettings
+from kvcore.settings import LimitSettings
 from kvcore.testing.nodes import running_node
 from kvcore.testing.servers.ports import HOST, free_port
 from kvcore.testing.servers.process import wait_until

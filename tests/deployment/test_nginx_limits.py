@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from kvcore.config import LimitSettings
 from kvcore.http.protocol import MAX_HEAD_BYTES
+from kvcore.settings import LimitSettings
 from kvcore.testing.servers import NginxProxy
 from kvcore.testing.servers.process import wait_until
 from tests.deployment.fake_node import FakeNode, hanging

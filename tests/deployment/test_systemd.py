@@ -104,7 +104,7 @@ def test_nothing_is_killed_while_it_still_stops_in_good_order() -> None:
     node, worker = (UNITS[0].parent / name for name in SERVED)
     longest_s = profile["http"]["drain_s"] + default("http.shutdown_s")
     assert float(values(node, "TimeoutStopSec")[0]) > longest_s
-    assert float(values(worker, "TimeoutStopSec")[0]) > default("worker.drain_s")
+    assert float(values(worker, "TimeoutStopSec")[0]) > default("worker.shutdown_s")
     assert values(node, "KillMode") == values(worker, "KillMode") == ["mixed"]
 
 

@@ -251,7 +251,7 @@ def test_ctrl_c_says_how_to_go_on(destination: NodeProcess, tmp_path: Path) -> N
         started(destination, "import", str(path), stderr=subprocess.PIPE) as process,
         Client(destination.url) as client,
     ):
-        while process.poll() is None and not list(client.keys()):
+        while process.poll() is None and next(iter(client.keys()), None) is None:
             pass
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=TIMEOUT_S)

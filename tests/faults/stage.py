@@ -13,7 +13,7 @@ from kvcore.backends import Queue
 from kvcore.config import resolve
 from kvcore.plugins import load_plugins
 from kvcore.testing.production import connection_settings, migrate
-from kvcore.testing.servers import Database, Instance, RabbitCluster, RedisServers, Service
+from kvcore.testing.servers import Database, RabbitCluster, RedisServers, Service, ServiceProcess
 
 __all__ = ("LONG", "QUEUE_PREFIX", "Stage")
 
@@ -56,12 +56,12 @@ class Stage:
         self.service.stop()
 
     @property
-    def nodes(self) -> tuple[Instance, ...]:
+    def nodes(self) -> tuple[ServiceProcess, ...]:
         """The API nodes."""
         return self.service.nodes
 
     @property
-    def workers(self) -> tuple[Instance, ...]:
+    def workers(self) -> tuple[ServiceProcess, ...]:
         """The workers."""
         return self.service.workers
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvcore.testing.servers import Instance, Service
+from kvcore.testing.servers import Service, ServiceProcess
 from tests.faults.counting import Tally, count_up
 from tests.faults.stage import LONG, Stage
 
@@ -36,13 +36,13 @@ async def test_on_the_memory_profile(remarks: list[str]) -> None:
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[Instance]:
+def embedded(tmp_path: Path) -> Iterator[ServiceProcess]:
     """Give a node on the embedded profile that can be killed and started again."""
     with Service({"store.sqlite.path": str(tmp_path / "kvcore.db")}) as service:
         yield service.nodes[0]
 
 
-async def test_on_the_embedded_profile_while_the_node_is_killed(embedded: Instance, remarks: list[str]) -> None:
+async def test_on_the_embedded_profile_while_the_node_is_killed(embedded: ServiceProcess, remarks: list[str]) -> None:
     """What was answered, and what a repeated request was answered first, survives the process."""
 
     async def kill_and_start() -> None:

@@ -7,26 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from kvcore.testing.servers import Instance, Service
+from kvcore.testing.servers import Service, ServiceProcess
 from tests.faults.availability import Service as Kind
 from tests.faults.endurance import Fault, Verdict, endure
 
 
 @pytest.fixture
-def memory() -> Iterator[Instance]:
+def memory() -> Iterator[ServiceProcess]:
     """Give a node on the memory profile: every write goes through a queue and a worker."""
     with Service({"profile": "memory"}) as service:
         yield service.nodes[0]
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[Instance]:
+def embedded(tmp_path: Path) -> Iterator[ServiceProcess]:
     """Give a node on the embedded profile."""
     with Service({"store.sqlite.path": str(tmp_path / "kvcore.db")}) as service:
         yield service.nodes[0]
 
 
-async def test_nothing_fails_while_nothing_happens(memory: Instance, seed: int) -> None:
+async def test_nothing_fails_while_nothing_happens(memory: ServiceProcess, seed: int) -> None:
     """Clients of a healthy node are all served, and what they have seen breaks no rule."""
     nothing = Fault(name="nothing", strike=lambda: None, is_over=memory.is_ready, mend=lambda: None)
 
@@ -37,7 +37,7 @@ async def test_nothing_fails_while_nothing_happens(memory: Instance, seed: int) 
 
 
 async def test_no_promise_is_broken_by_a_kill_of_an_embedded_node(
-    embedded: Instance, seed: int, verdicts: list[Verdict]
+    embedded: ServiceProcess, seed: int, verdicts: list[Verdict]
 ) -> None:
     """What was acknowledged before the kill is there after the restart, and what was seen does not go away."""
     kill = Fault(

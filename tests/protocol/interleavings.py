@@ -24,8 +24,8 @@ from typing import Literal, NamedTuple, TypeVar
 from kvcore import slots
 from kvcore.applying import Lifetimes, Write, refreshes
 from kvcore.backends import Refresh
-from kvcore.config import CacheSettings
 from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version, judge
+from kvcore.settings import CacheSettings
 from kvcore.slots import Lease, Reservation, Slot
 
 __all__ = ("AMBIGUOUS", "DIRECT", "EARLY", "PROMPT", "QUEUED", "Explored", "Rules", "Setting", "explore")

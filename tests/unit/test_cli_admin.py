@@ -35,10 +35,10 @@ def test_a_queue_in_json_has_null_for_what_is_not_known(node: FakeNode) -> None:
 def test_the_cache_is_told_as_it_is(node: FakeNode, reads: tuple[int, int, float], shown: str) -> None:
     """A ratio only where something was read, and limits where there are any."""
     counted = dict(zip(("cache_hits", "cache_misses", "hit_rate"), reads, strict=True))
-    stats = {"keys_count": 1234, "memory_used_bytes": 10, "max_memory_bytes": 20, "evictions": None, **counted}
+    stats = {"keys_count": 1234, "memory_used_bytes": 10, "max_memory_bytes": 20, "evictions": 5678, **counted}
     node.says(json_answer(stats | {"node": counted}))
     text = kvctl("cache", "stats").stdout
-    for part in ("1,234\n", "10 of 20\n", "unknown\n", shown):
+    for part in ("1,234\n", "10 of 20\n", "5,678\n", shown):
         assert part in text
 
 

@@ -11,8 +11,9 @@ from typer.testing import CliRunner, Result
 
 from kvcore.cli._app import app
 from kvcore.cli._toml import literal
-from kvcore.config import PROFILES, describe
+from kvcore.config import describe
 from kvcore.plugins import load_plugins
+from kvcore.settings import PROFILES
 
 
 @pytest.fixture(autouse=True)

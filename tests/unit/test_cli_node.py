@@ -104,7 +104,7 @@ def test_serve_passes_its_options_on_as_settings(monkeypatch: pytest.MonkeyPatch
         assert plugins.loaded
         served.append(resolved)
 
-    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setattr(server, "run_node", serve)
     Path("my.toml").write_text("[cache]\nttl_s = 7\n", encoding="utf-8")
     options = ["--host", "::1", "--port", "0", "--profile", "memory", "--config", "my.toml", "--with-worker"]
     assert kvctl("serve", *options, "--set", "cache.lease_ttl_s=3", "--set", "http.port=1").exit_code == 0

@@ -9,6 +9,7 @@ from kvcore.backends import Finding
 from kvcore.cli._running.looking import Look
 from kvcore.cli._running.samples import Samples
 from kvcore.client import Health
+from kvcore.environment import TOKEN_VARIABLE
 from kvcore.errors import AccessError, KvcoreError, UnavailableError, UnsupportedError
 
 __all__ = ("findings_of_node",)
@@ -140,5 +141,7 @@ def _not_looked_at(look: Look) -> Iterator[Finding]:
             about="not looked at",
             what=f"{what} could not be looked at",
             evidence=str(answer),
-            remedy="give a token of scope admin with --token-file or KVCORE_TOKEN" if needs_token else "see its log",
+            remedy=f"give a token of scope admin with --token-file or {TOKEN_VARIABLE}"
+            if needs_token
+            else "see its log",
         )

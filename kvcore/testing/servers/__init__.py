@@ -24,12 +24,11 @@ from kvcore.testing.servers.postgresql import PostgresServer
 from kvcore.testing.servers.process import ServerError, ServerProcess
 from kvcore.testing.servers.rabbitmq import RabbitCluster
 from kvcore.testing.servers.redis import RedisServers
-from kvcore.testing.servers.service import Instance, Service
+from kvcore.testing.servers.service import Service, ServiceProcess
 
 __all__ = (
     "CockroachCluster",
     "Database",
-    "Instance",
     "MissingServerError",
     "NginxProxy",
     "PostgresServer",
@@ -39,6 +38,7 @@ __all__ = (
     "ServerGroup",
     "ServerProcess",
     "Service",
+    "ServiceProcess",
     "database_class",
 )
 

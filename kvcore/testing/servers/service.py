@@ -15,7 +15,7 @@ from kvcore.testing.servers.group import ServerGroup
 from kvcore.testing.servers.ports import HOST, free_port
 from kvcore.testing.servers.process import ServerError, ServerProcess, wait_until
 
-__all__ = ("Instance", "Service", "SettingValue")
+__all__ = ("Service", "ServiceProcess", "SettingValue")
 
 SettingValue = str | bool | int | float | Sequence[str]
 """A setting as TOML has it: text is text, whatever it looks like."""
@@ -25,7 +25,7 @@ _WELL_WITHIN_S: Final = 30.0
 _COMMANDS: Final = {"node": "serve", "worker": "worker"}
 
 
-class Instance(ServerProcess):
+class ServiceProcess(ServerProcess):
     """A node or a worker: `kvctl serve` or `kvctl worker`, with settings from a file.
 
     It is ready when /health/ready says so. SIGTERM makes it drain and end, as a deployment does.
@@ -76,8 +76,8 @@ class Service(ServerGroup):
         self.config = self.folder / "kvcore.toml"
         self.config.touch(mode=0o600)
         self.config.write_text(_toml({"http.host": HOST, "worker.host": HOST, **settings}), encoding="utf-8")
-        self.nodes = tuple(Instance("node", number, config=self.config) for number in range(1, nodes + 1))
-        self.workers = tuple(Instance("worker", number, config=self.config) for number in range(1, workers + 1))
+        self.nodes = tuple(ServiceProcess("node", number, config=self.config) for number in range(1, nodes + 1))
+        self.workers = tuple(ServiceProcess("worker", number, config=self.config) for number in range(1, workers + 1))
         self.processes = (*self.workers, *self.nodes)
 
     @property

@@ -44,17 +44,20 @@ class JwtAuthenticator:
         self,
         settings: JwtSettings,
         *,
+        failed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Read the keys.
+        """Read the keys. `failed` is called for each change of the file that leaves no sound JWK Set.
 
         Raises:
             SettingsError: the file cannot be read, or is not a sound JWK Set.
         """
         self._settings = settings
         self._clock = clock
-        self._file = ReloadedFile(settings.keys, keys_of(settings.algorithms, settings.keys), clock=ticks)
+        self._file = ReloadedFile(
+            settings.keys, keys_of(settings.algorithms, settings.keys), failed=failed, clock=ticks
+        )
         self._keys: KeySet | None = None
         self._verified: dict[bytes, _Verified] = {}
 
@@ -128,13 +131,13 @@ class JwtAuthenticator:
 
 
 @asynccontextmanager
-async def open_jwt(settings: JwtSettings) -> AsyncIterator[JwtAuthenticator]:
-    """Yield the authenticator.
+async def open_jwt(settings: JwtSettings, failed: Callable[[], None]) -> AsyncIterator[JwtAuthenticator]:
+    """Yield the authenticator. `failed`: see there.
 
     Raises:
         SettingsError: the file of keys cannot be read, or is not a sound JWK Set.
     """
-    yield JwtAuthenticator(settings)
+    yield JwtAuthenticator(settings, failed=failed)
 
 
 def _is_time(value: Any) -> bool:

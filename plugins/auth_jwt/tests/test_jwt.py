@@ -19,6 +19,7 @@ from kvcore.access import Grant
 from kvcore.config import resolve
 from kvcore.errors import SettingsError
 from kvcore.plugins import load_plugins
+from kvcore.runtime import open_node
 from kvcore_auth_jwt import JwtAuthenticator
 from kvcore_auth_jwt.settings import Algorithm
 
@@ -292,6 +293,29 @@ async def test_a_file_that_breaks_leaves_the_keys_in_force(
         assert await authenticator.authenticate(key.sign()) == ALICE
     (record,) = caplog.records
     assert str(provider.file) in record.message
+
+
+@pytest.mark.parametrize("harm", ["not JSON", '{"keys": []}', None], ids=["broken", "empty", "vanished"])
+async def test_a_file_that_breaks_while_a_node_runs_is_counted(
+    provider: Any, key: Any, monkeypatch: pytest.MonkeyPatch, harm: str | None
+) -> None:
+    """Each change of that kind once, since a key that was withdrawn by it is still in force."""
+    monkeypatch.setattr("kvcore.reloading._INTERVAL_S", 0.0)
+    plugins = load_plugins()
+    needed = {"keys": str(provider.file), "issuer": "https://id.example", "audience": "kvcore"}
+    flags = {"profile": "memory", "auth.mode": "jwt"} | {f"auth.jwt.{name}": value for name, value in needed.items()}
+    token = key.sign({"exp": 4_000_000_000, "nbf": None, "iat": None})
+    async with open_node(resolve(plugins, environment={}, flags=flags), plugins) as node:
+        assert node.authenticator is not None
+        assert await node.authenticator.authenticate(token) == ALICE
+        assert node.metrics.registry.get_sample_value("kvcore_auth_file_errors_total") == 0
+        if harm is None:
+            provider.file.unlink()
+        else:
+            provider.file.write_text(harm)
+        for _ in range(3):
+            assert await node.authenticator.authenticate(token) == ALICE
+        assert node.metrics.registry.get_sample_value("kvcore_auth_file_errors_total") == 1
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from kvcore.clock import HybridClock
-from kvcore.config import CacheSettings, QueueSettings, Settings, StoreSettings, WorkerSettings
 from kvcore.errors import UnavailableError
 from kvcore.metrics import Metrics
 from kvcore.service import KeyValueService
+from kvcore.settings import CacheSettings, QueueSettings, Settings, StoreSettings, WorkerSettings
 from kvcore.tiers import Tier
 from kvcore.worker import Worker
 from tests.unit.core.fakes import FakeCache, FakeQueue, FakeStore, Fault, loop_ms

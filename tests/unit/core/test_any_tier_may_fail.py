@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from kvcore.config import StoreSettings
 from kvcore.errors import UnavailableError
 from kvcore.model import PRESENT
+from kvcore.settings import StoreSettings
 from tests.unit.core.fakes import Fault
 from tests.unit.core.stage import Stage, fate_of, settings_of
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from kvcore.applying import Lifetimes, Write, apply_all, refreshes
-from kvcore.config import CacheSettings
 from kvcore.errors import UnavailableError
 from kvcore.model import ZERO, Entry, Mutation, Outcome, Verdict, Version
+from kvcore.settings import CacheSettings
 from tests.unit.core.fakes import FakeStore
 
 LIFETIMES = Lifetimes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,8 +41,9 @@ class Badges:
         self.open_doors: list[str] = []
 
     @asynccontextmanager
-    async def open(self, settings: BadgeSettings) -> AsyncIterator[Authenticator]:
+    async def open(self, settings: BadgeSettings, failed: Callable[[], None]) -> AsyncIterator[Authenticator]:
         """Open a door, and close it."""
+        self.failed = failed
         self.open_doors.append(settings.door)
         yield self
         self.open_doors.remove(settings.door)
@@ -132,6 +133,17 @@ async def test_a_plugin_authenticates_instead() -> None:
         assert authenticator is badges
         assert badges.open_doors == ["north"]
     assert badges.open_doors == []
+
+
+async def test_what_a_plugin_cannot_read_any_more_is_counted() -> None:
+    """In a node and in a worker: what was withdrawn stays in force there, and somebody has to know."""
+    badges = Badges()
+    settings = resolved("[auth.badge]\ndoor = 'north'\n", None, badges, mode="badge")
+    given = load_plugins((), extra=[("fake", FakePlugin()), ("badges", badges)])
+    for opening in (open_node, open_worker):
+        async with opening(settings, given) as instance:
+            badges.failed()
+            assert instance.metrics.registry.get_sample_value("kvcore_auth_file_errors_total") == 1
 
 
 async def test_nodes_and_workers_open_it_before_their_tiers() -> None:

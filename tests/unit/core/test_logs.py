@@ -21,7 +21,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvcore.config import LogSettings
 from kvcore.logs import (
     JsonLines,
     LineHandler,
@@ -34,6 +33,7 @@ from kvcore.logs import (
     line_handler,
     name_node,
 )
+from kvcore.settings import LogSettings
 from kvcore.testing.nodes import running_node
 from kvcore.tracing import ORIGIN, Origin
 

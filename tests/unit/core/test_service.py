@@ -9,7 +9,6 @@ from functools import partial
 import pytest
 
 from kvcore.backends import Channel, Message
-from kvcore.config import LimitSettings
 from kvcore.errors import (
     ConditionFailedError,
     InvalidKeyError,
@@ -22,6 +21,7 @@ from kvcore.errors import (
 )
 from kvcore.model import PRESENT, ZERO, Entry, Mutation, Version
 from kvcore.service import Found
+from kvcore.settings import LimitSettings
 from kvcore.slots import Lease
 from tests.unit.core.stage import Stage, fate_of, settings_of
 

@@ -15,10 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from kvcore.backends import Refresh
 from kvcore.clock import version_at
-from kvcore.config import WorkerSettings
 from kvcore.errors import ConditionFailedError, UnavailableError
 from kvcore.model import PRESENT, ZERO, Entry, Mutation, Outcome, Version
 from kvcore.service import Ack, KeyValueService, Written
+from kvcore.settings import WorkerSettings
 from tests.unit.core.fakes import EPOCH_MS, FakeCache, FakeStore, Fault
 from tests.unit.core.stage import Stage, settings_of
 from tests.unit.core.virtual_time import VirtualTimeLoop
@@ -107,7 +107,7 @@ class ServiceMachine(RuleBasedStateMachine):
 
     async def _start(self, with_queue: bool) -> None:
         # A worker that is stopped drops what it has in hand, as in a crash.
-        worker = WorkerSettings(deadline_s=1.0, drain_s=0.0001, batch=3)
+        worker = WorkerSettings(deadline_s=1.0, shutdown_s=0.0001, batch=3)
         self.stage = Stage(with_queue=with_queue, settings=settings_of(worker=worker))
         backends: dict[str, Any] = {
             "store": WatchedStore(self.stage.store, self.windows),

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from kvcore.config import TierSettings
 from kvcore.errors import CircuitOpenError, OverloadedError, UnavailableError
+from kvcore.settings import TierSettings
 from kvcore.tiers import Breaker, BreakerState, Tier
 from tests.unit.core.fakes import FakeStore
 

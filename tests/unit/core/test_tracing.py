@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvcore.config import LogSettings
 from kvcore.errors import UnavailableError
 from kvcore.logs import JsonLines, hashed
 from kvcore.model import Mutation, Outcome
+from kvcore.settings import LogSettings
 from kvcore.tiers import Tier
 from kvcore.tracing import NOBODY, ORIGIN, Origin, SpanKind, joined, span_of, trace_id_of, traceparent_in
 from tests.unit.core.stage import Stage, settings_of

@@ -210,7 +210,7 @@ async def test_a_worker_that_cannot_finish_gives_back_what_it_has_in_hand() -> N
         began = asyncio.get_running_loop().time()
         worker.cancel()
         await asyncio.wait([worker])
-        assert asyncio.get_running_loop().time() - began == pytest.approx(stage.settings.worker.drain_s, abs=0.1)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(stage.settings.worker.shutdown_s, abs=0.1)
     (message,) = stage.queue.waiting["writes"]
     assert message.redelivered
 
@@ -228,7 +228,7 @@ async def test_a_worker_in_a_hurry_gives_back_what_it_has_in_hand_at_once() -> N
     began = asyncio.get_running_loop().time()
     worker.hurry()
     await asyncio.wait([task])
-    assert asyncio.get_running_loop().time() - began < stage.settings.worker.drain_s / 2
+    assert asyncio.get_running_loop().time() - began < stage.settings.worker.shutdown_s / 2
     (message,) = stage.queue.waiting["writes"]
     assert message.redelivered
 

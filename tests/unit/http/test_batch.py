@@ -13,7 +13,6 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import HTTPReceiveMessage
 
 from kvcore.access import ANYBODY
-from kvcore.config import LimitSettings, StoreSettings
 from kvcore.errors import UnavailableError
 from kvcore.http.answers import Answer
 from kvcore.http.batch import batch_handlers
@@ -21,6 +20,7 @@ from kvcore.http.gate import _GRANT
 from kvcore.http.keys import listing_handlers
 from kvcore.metrics import Metrics
 from kvcore.model import Entry, Version
+from kvcore.settings import LimitSettings, StoreSettings
 from tests.unit.core.stage import Stage, settings_of
 
 MANY = 200

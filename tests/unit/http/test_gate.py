@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from kvcore.access import ANYBODY, Grant, Scope
-from kvcore.config import AuthSettings
 from kvcore.errors import ForbiddenError, UnauthenticatedError, UnavailableError
 from kvcore.http.gate import Gate, grant_of
 from kvcore.http.problems import InvalidRequestError
+from kvcore.settings import AuthSettings
 
 Headers = Iterable[tuple[bytes, bytes]]
 HOST = (b"host", b"127.0.0.1:8000")

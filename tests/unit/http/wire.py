@@ -9,11 +9,11 @@ from typing import Any
 import uvicorn
 from prometheus_client import generate_latest
 
-from kvcore.config import HttpSettings, LimitSettings
 from kvcore.http.connections import Connections
 from kvcore.http.limiting import Buffers
 from kvcore.http.protocol import StrictHttpProtocol
 from kvcore.metrics import Metrics
+from kvcore.settings import HttpSettings, LimitSettings
 from tests.unit.core.stage import settings_of
 
 __all__ = ("Stage", "Wire")
