@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from kvcore import slots
 from kvcore.backends import Refresh
 from kvcore.clock import version_at
 from kvcore.errors import ConditionFailedError, UnavailableError
@@ -147,7 +148,10 @@ class ServiceMachine(RuleBasedStateMachine):
 
     @rule(node=NODES, key=KEYS, delete=st.booleans(), which=st.sampled_from(["seen", "old", "missing", "present"]))
     def write_on_condition(self, node: int, key: str, delete: bool, which: str) -> None:
-        """Write on a condition: it fails only, and always, where it does not hold."""
+        """Write on a condition: it fails only, and always, where it does not hold.
+
+        Against what was accepted and waits in the queue, that is so for an ETag, as long as the cache shows that version.
+        """
         newest, quiet = self._newest(key), self.stage.queue.is_empty and key not in self.uncertain
         versions = [a.version for a in self.attempts if a.key == key and a.version]
         by_name = {
@@ -157,8 +161,10 @@ class ServiceMachine(RuleBasedStateMachine):
             "present": PRESENT,
         }
         expected = by_name[which]
+        shown, asked = self.run(self._shown(key)), self.stage.cache.faults.calls["reserve"]
         attempt = self._attempt(key, delete)
         self.run(self._try(node, attempt, expected=expected))
+        is_seen = shown == self.seen_version(newest) and self.stage.cache.faults.calls["reserve"] > asked
         if newest is not None and newest.expires:
             return
         exists = newest is not None and newest.value is not None
@@ -169,7 +175,7 @@ class ServiceMachine(RuleBasedStateMachine):
             if expected == ZERO
             else exists and self.seen_version(newest) == expected
         )
-        if key not in self.uncertain and holds and (quiet or expected not in (ZERO, PRESENT)):
+        if key not in self.uncertain and holds and (quiet or (is_seen and expected not in (ZERO, PRESENT))):
             assert attempt.fate != "conflict"
         if quiet and not holds:
             assert not attempt.is_acknowledged
@@ -362,6 +368,13 @@ class ServiceMachine(RuleBasedStateMachine):
     @staticmethod
     def seen_version(attempt: Attempt | None) -> Version:
         return (attempt.version if attempt else None) or ZERO
+
+    async def _shown(self, key: str) -> Version | None:
+        """Return the version that the cache shows, if it has the key and can be asked."""
+        if self.stage.cache.faults.always or any(self.stage.cache.faults.planned):
+            return None
+        entry = slots.read(self.stage.cache.slot(key))
+        return None if entry is None else entry.version
 
     def _attempts_on(self, key: str) -> list[Attempt]:
         return [attempt for attempt in self.attempts if attempt.key == key]
