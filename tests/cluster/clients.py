@@ -26,7 +26,6 @@ class Fresh(Exchange):
     def __init__(self, url: str) -> None:
         self._url = url
         self.requests = 0
-        self.cut_off = 0
 
     async def request(
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -39,8 +38,7 @@ class Fresh(Exchange):
                 sent = True
                 try:
                     writer.write(wire(method, target, {**_named(headers), "Connection": "close"}, body))
-                    await reader.readexactly(1)
-                    return await _rest(reader, self)
+                    return await read_answer(reader)
                 finally:
                     writer.transport.abort()
         except (OSError, EOFError, TimeoutError) as error:
@@ -63,7 +61,6 @@ class Kept(Exchange):
         self._streams: _Streams | None = None
         self.requests = 0
         self.repeated = 0
-        self.cut_off = 0
 
     async def request(
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
@@ -101,11 +98,10 @@ class Kept(Exchange):
     async def _connect(self, message: bytes) -> None:
         self._streams = await _connected(self._url)
         self._streams[1].write(message)
-        await self._streams[0].readexactly(1)
 
     async def _answer(self) -> Answer:
         assert self._streams is not None
-        answer = await _rest(self._streams[0], self)
+        answer = await read_answer(self._streams[0])
         if answer.headers.get("connection") == "close":
             self.close()
         return answer
@@ -125,11 +121,6 @@ class Connections:
         repeated = sum(one.repeated for one in self.kept)
         return f"{fresh:,} requests on new connections, {kept:,} on kept ones, {repeated} of which were sent again"
 
-    @property
-    def cut_off(self) -> int:
-        """How many answers had begun, and did not come to their end: nobody can repeat a request then but the client."""
-        return sum(one.cut_off for one in self.fresh) + sum(one.cut_off for one in self.kept)
-
     def __call__(self, urls: list[str]) -> Exchange:
         """Return a connection to the first of these."""
         if len(self.fresh) > len(self.kept):
@@ -137,15 +128,6 @@ class Connections:
             return self.kept[-1]
         self.fresh.append(Fresh(urls[0]))
         return self.fresh[-1]
-
-
-async def _rest(reader: asyncio.StreamReader, client: Fresh | Kept) -> Answer:
-    """Return an answer, of which the first byte has been read."""
-    try:
-        return await read_answer(reader)
-    except (EOFError, ConnectionError):
-        client.cut_off += 1
-        raise
 
 
 def _named(headers: Mapping[str, str] | None) -> dict[str, str]:
