@@ -29,7 +29,7 @@ from kvcore.cli import (
     _top,
 )
 from kvcore.cli._output import AsJson, ExitCode, note, show
-from kvcore.errors import KvcoreError, PluginError
+from kvcore.errors import ConditionFailedError, KvcoreError, PluginError
 
 __all__ = ("app",)
 
@@ -47,7 +47,7 @@ class Root(TyperGroup):
             return super().main(*args, **kwargs)
         except KvcoreError as error:
             note(str(error))
-            sys.exit(ExitCode.FAILED)
+            sys.exit(ExitCode.CONDITION_FAILED if isinstance(error, ConditionFailedError) else ExitCode.FAILED)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands, those of plugins last."""
@@ -91,7 +91,7 @@ app = typer.Typer(
     help="""Run kvcore, and read and write its keys.
 
     Results are printed on stdout, everything else on stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the key
-    does not exist.
+    does not exist, 4 the condition does not hold.
 
     \b
     kvctl serve                          run a node at 127.0.0.1:8000

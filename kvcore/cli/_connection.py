@@ -25,7 +25,7 @@ from kvcore.errors import (
 if TYPE_CHECKING:
     from kvcore.client import Client, Retries
 
-__all__ = ("Ack", "IfMatch", "TokenFile", "Url", "connected", "token_of", "told", "utf8")
+__all__ = ("READ_FIRST", "SEND_AGAIN", "Ack", "IfMatch", "TokenFile", "Url", "connected", "token_of", "told", "utf8")
 
 Url = Annotated[str, typer.Option("--url", envvar=URL_VARIABLE, help="Where the node is.")]
 TokenFile = Annotated[
@@ -49,6 +49,10 @@ IfMatch = Annotated[
     typer.Option("--if-match", metavar="VERSION", help="Only if the key has this version; '*': only if it exists."),
 ]
 
+SEND_AGAIN: Final = "sending the same again is safe"
+READ_FIRST: Final = "read the key before writing again: the same condition could fail by this very write"
+"""What to do about a conditional write without a name whose outcome is unknown."""
+
 _WHAT_TO_DO: Final[tuple[tuple[type[KvcoreError], str], ...]] = (
     (UnauthenticatedError, f"kvctl takes it from {TOKEN_VARIABLE} or --token-file"),
     (ForbiddenError, f"kvctl takes it from {TOKEN_VARIABLE} or --token-file"),
@@ -62,10 +66,11 @@ def connected(
     url: str,
     token_file: Path | None,
     *,
+    if_unknown: str = SEND_AGAIN,
     retries: Retries | None = None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Iterator[Client]:
-    """Give a client of the node; for `retries` and `sleep` see there.
+    """Give a client of the node; for `if_unknown` see `told`, for `retries` and `sleep` the client.
 
     Raises:
         KvcoreError: what the client raises, with what a user of kvctl can do about it.
@@ -76,15 +81,15 @@ def connected(
         try:
             yield client
         except KvcoreError as error:
-            error.args = (told(error),)
+            error.args = (told(error, if_unknown=if_unknown),)
             raise
 
 
-def told(error: KvcoreError) -> str:
-    """Return an error as a line for people: what is wrong, what became of it, what to do."""
+def told(error: KvcoreError, *, if_unknown: str = SEND_AGAIN) -> str:
+    """Return an error as a line for people: what is wrong, what became of it, what to do; `if_unknown`: where that is not known."""
     text = str(error)
     if isinstance(error, UnavailableError) and error.outcome == "unknown":
-        text += " (outcome: unknown; it may have been done, and sending the same again is safe)"
+        text += f" (outcome: unknown; it may have been done: {if_unknown})"
     if text.startswith("no node answers"):
         text += f"; start one with `kvctl serve`, or name another with --url or {URL_VARIABLE}"
     hint = next((hint for kind, hint in _WHAT_TO_DO if isinstance(error, kind)), None)

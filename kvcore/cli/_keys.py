@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from uuid import uuid4
 
 import typer
 
-from kvcore.cli._connection import Ack, IfMatch, TokenFile, Url, connected, utf8
+from kvcore.cli._connection import READ_FIRST, SEND_AGAIN, Ack, IfMatch, TokenFile, Url, connected, utf8
 from kvcore.cli._consent import ask
-from kvcore.cli._output import AsJson, ExitCode, Progress, note, save, show, value_members, write_bytes
+from kvcore.cli._output import (
+    AsJson,
+    ExitCode,
+    Progress,
+    key_members,
+    note,
+    save,
+    show,
+    table,
+    value_members,
+    write_bytes,
+)
 from kvcore.environment import LOCAL_URL
 
 if TYPE_CHECKING:
-    from kvcore.client import Value, Written
+    from kvcore.client import Listed, Value, Written
 
 __all__ = ("delete", "get", "put")
+
+T = TypeVar("T")
 
 Key = Annotated[str, typer.Argument(metavar="KEY", callback=utf8, show_default=False)]
 IdempotencyKey = Annotated[
@@ -25,7 +40,7 @@ IdempotencyKey = Annotated[
         "--idempotency-key",
         metavar="TEXT",
         help="Name of this conditional write: the same command with the same name gets its first answer again, also"
-        " from another process. Default: a random one; '': none.",
+        " from another process. Default: a random one, which is told where the outcome is unknown; '': none.",
     ),
 ]
 
@@ -48,6 +63,13 @@ def get(
         float, typer.Option(metavar="SECONDS", min=0, max=10, help="How long to wait for --min-version.")
     ] = 10.0,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Ask the store, not the cache.")] = False,
+    if_none_match: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="Only if the key has another version than this; else exit code 4."),
+    ] = None,
+    head: Annotated[
+        bool, typer.Option("--head", help="Print what there is to know of the key, without asking for its value.")
+    ] = False,
     url: Url = LOCAL_URL,
     token_file: TokenFile = None,
     as_json: AsJson = False,
@@ -55,18 +77,28 @@ def get(
     """Print the value of a key.
 
     A value that is a JSON string is printed as its text, any other JSON as it is, and any other value as its bytes, to the
-    last one. Exit code 3: the key does not exist.
+    last one. Exit code 3: the key does not exist; 4: it still has the version of --if-none-match, and nothing is printed.
 
     \b
     kvctl get greeting
     kvctl get greeting --json | jq .version
+    kvctl get greeting --head
     kvctl get logo --output logo.png
     """
+    if head and (output is not None or if_none_match is not None):
+        raise typer.BadParameter(
+            "there is no value with it: leave out --output and --if-none-match", param_hint="--head"
+        )
     with connected(url, token_file) as client:
-        value = client.get(key, min_version=min_version, wait_s=wait, from_store=no_cache)
-    if value is None:
-        note(f"the key {key!r} does not exist")
-        raise typer.Exit(ExitCode.NOT_FOUND)
+        if head:
+            line = _there(key, client.head(key, min_version=min_version, wait_s=wait, from_store=no_cache))
+            show(key_members(line), _described(line), as_json=as_json)
+            return
+        found = client.get(key, min_version=min_version, wait_s=wait, from_store=no_cache, if_none_match=if_none_match)
+    if isinstance(found, str):
+        note(f"the key {key!r} still has version {found}")
+        raise typer.Exit(ExitCode.CONDITION_FAILED)
+    value = _there(key, found)
     if output is not None:
         save(output, value.data)
     elif as_json or value.is_json:
@@ -111,6 +143,7 @@ def put(
 
     VALUE is text and is stored as a JSON string, letter by letter, also where it looks like a number or like JSON. With
     --json-value it is JSON. What is read from stdin is taken whole, a last newline included. --file stores bytes instead.
+    Exit code 4: the condition does not hold, and nothing was written.
 
     \b
     kvctl put greeting hello
@@ -129,7 +162,9 @@ def put(
     if if_match is not None and if_none_match:
         raise typer.BadParameter("a write has one condition: this or --if-none-match", param_hint="--if-match")
     what = _loaded(file) if file is not None else _value(value or "", json_value=json_value)
-    with connected(url, token_file) as client:
+    is_conditional = if_match is not None or if_none_match
+    name = _name(idempotency_key, is_conditional=is_conditional)
+    with connected(url, token_file, if_unknown=_what_to_do(name, is_conditional=is_conditional)) as client:
         written = client.put(
             key,
             what,
@@ -138,7 +173,7 @@ def put(
             ack=ack,
             if_match=if_match,
             if_absent=if_none_match,
-            idempotency_key=_idempotency(idempotency_key),
+            idempotency_key=name or False,
         )
     _show_written(written, as_json=as_json)
 
@@ -159,7 +194,7 @@ def delete(
 ) -> None:
     """Delete a key, and print what became of it and its version; or all keys with a prefix, and print how many.
 
-    Deleting a key that does not exist succeeds.
+    Deleting a key that does not exist succeeds. Exit code 4: the condition does not hold, and nothing was deleted.
 
     \b
     kvctl delete greeting
@@ -173,8 +208,10 @@ def delete(
             raise typer.BadParameter("conditions are for one key", param_hint="--prefix")
         _delete_all(prefix, url, token_file, ack, yes=yes, as_json=as_json)
         return
-    with connected(url, token_file) as client:
-        written = client.delete(key or "", ack=ack, if_match=if_match, idempotency_key=_idempotency(idempotency_key))
+    is_conditional = if_match is not None
+    name = _name(idempotency_key, is_conditional=is_conditional)
+    with connected(url, token_file, if_unknown=_what_to_do(name, is_conditional=is_conditional)) as client:
+        written = client.delete(key or "", ack=ack, if_match=if_match, idempotency_key=name or False)
     _show_written(written, as_json=as_json)
 
 
@@ -188,12 +225,40 @@ def _delete_all(prefix: str, url: str, token_file: Path | None, ack: Any, *, yes
 
 def _show_written(written: Written, *, as_json: bool) -> None:
     detail = "stored" if written.stored else "queued"
-    found = {"key": written.key, "version": written.version, "detail": detail}
+    found: dict[str, object] = {"key": written.key, "version": written.version, "detail": detail}
+    if written.created:
+        found["created"] = True
     show(found, f"{detail} {written.version}", as_json=as_json)
 
 
-def _idempotency(text: str | None) -> str | bool:
-    return True if text is None else text or False
+def _name(text: str | None, *, is_conditional: bool) -> str:
+    """Return the idempotency key to send, "": none. It is made here, not by the client, so that it can be told."""
+    return uuid4().hex if text is None and is_conditional else text or ""
+
+
+def _what_to_do(name: str, *, is_conditional: bool) -> str:
+    """Return what to do when the outcome of a write is unknown."""
+    if name:
+        return f"repeat with --idempotency-key {shlex.quote(name)}"
+    return READ_FIRST if is_conditional else SEND_AGAIN
+
+
+def _there(key: str, found: T | None) -> T:
+    if found is None:
+        note(f"the key {key!r} does not exist")
+        raise typer.Exit(ExitCode.NOT_FOUND)
+    return found
+
+
+def _described(line: Listed) -> str:
+    return table(
+        [
+            ("version", line.version),
+            ("size", f"{line.size_bytes:,} bytes"),
+            ("media type", line.media_type),
+            ("expires at", line.expires_at.isoformat() if line.expires_at else "never"),
+        ]
+    )
 
 
 def _text(value: Value) -> str:

@@ -23,6 +23,7 @@ class Put(msgspec.Struct, tag_field="op", tag="put", forbid_unknown_fields=True,
     ttl: Annotated[int, Meta(ge=1)] | None = None
     if_match: str | None = None
     if_none_match: Literal["*"] | None = None
+    idempotency_key: str | None = None
 
 
 class Get(msgspec.Struct, tag_field="op", tag="get", forbid_unknown_fields=True, kw_only=True):
@@ -36,6 +37,7 @@ class Delete(msgspec.Struct, tag_field="op", tag="delete", forbid_unknown_fields
 
     key: str
     if_match: str | None = None
+    idempotency_key: str | None = None
 
 
 _DECODER: Final = msgspec.json.Decoder(Put | Get | Delete)
@@ -52,7 +54,7 @@ def operation_of(line: bytes) -> client.Operation:
     if isinstance(parsed, Get):
         return client.Get(parsed.key)
     if isinstance(parsed, Delete):
-        return client.Delete(parsed.key, parsed.if_match)
+        return client.Delete(parsed.key, parsed.if_match, parsed.idempotency_key)
     is_json = bool(bytes(parsed.value))
     if is_json == (parsed.value_base64 is not None):
         raise RequestError("a put has one of `value` and `value_base64`")
@@ -63,4 +65,5 @@ def operation_of(line: bytes) -> client.Operation:
         ttl_s=parsed.ttl,
         if_match=parsed.if_match,
         if_absent=parsed.if_none_match is not None,
+        idempotency_key=parsed.idempotency_key,
     )

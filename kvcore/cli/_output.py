@@ -18,7 +18,7 @@ import typer
 from kvcore.errors import SettingsError
 
 if TYPE_CHECKING:
-    from kvcore.client import Value
+    from kvcore.client import Listed, Value
 
 __all__ = (
     "AsJson",
@@ -26,6 +26,7 @@ __all__ = (
     "ExitCode",
     "Progress",
     "in_line",
+    "key_members",
     "note",
     "save",
     "show",
@@ -45,12 +46,13 @@ _IN_KEYS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class ExitCode(IntEnum):
-    """What `kvctl` tells the shell. 130 is Ctrl-C, as everywhere."""
+    """What `kvctl` tells the shell. 130 is Ctrl-C, as everywhere. CONDITION_FAILED: nothing was done, and no server is at fault."""
 
     OK = 0
     FAILED = 1
     USAGE = 2
     NOT_FOUND = 3
+    CONDITION_FAILED = 4
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
@@ -149,6 +151,14 @@ def value_members(value: Value) -> dict[str, object]:
     else:
         shown = {"value_base64": value.data}
     return shown | {"version": value.version, "media_type": value.media_type, "expires_at": value.expires_at}
+
+
+def key_members(line: Listed) -> dict[str, object]:
+    """Return what is known of a key as members of a JSON document, with its value where that is known."""
+    head: dict[str, object] = {"key": line.key, "size": line.size_bytes}
+    if line.value is not None:
+        return head | value_members(line.value)
+    return head | {"version": line.version, "media_type": line.media_type, "expires_at": line.expires_at}
 
 
 class Progress:

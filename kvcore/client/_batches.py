@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from kvcore.client._answers import NO_KEY, Problem, error_of, refuse, stranger, understood
-from kvcore.client._calls import Ack, Call, Calls, body_of, shown_value
+from kvcore.client._calls import Ack, Call, Calls, body_of, check_text, check_ttl, shown_value
 from kvcore.client._retrying import Retrying, Steps
 from kvcore.client._values import Value, Written
 from kvcore.errors import KvcoreError, RequestError, UnavailableError
@@ -22,7 +22,7 @@ __all__ = ("Batches", "Delete", "Get", "Operation", "Put", "Result", "deletion",
 
 
 class Put(msgspec.Struct, frozen=True):
-    """Write a value: as `Client.put` does."""
+    """Write a value: as `Client.put` does. A conditional one has an idempotency key only if one is given."""
 
     key: str
     value: Any
@@ -30,6 +30,7 @@ class Put(msgspec.Struct, frozen=True):
     ttl_s: int | None = None
     if_match: str | None = None
     if_absent: bool = False
+    idempotency_key: str | None = None
 
 
 class Get(msgspec.Struct, frozen=True):
@@ -39,10 +40,11 @@ class Get(msgspec.Struct, frozen=True):
 
 
 class Delete(msgspec.Struct, frozen=True):
-    """Delete a key: as `Client.delete` does."""
+    """Delete a key: as `Client.delete` does. A conditional one has an idempotency key only if one is given."""
 
     key: str
     if_match: str | None = None
+    idempotency_key: str | None = None
 
 
 Operation = Put | Get | Delete
@@ -112,7 +114,7 @@ class Batches:
             b'{"operations":[%s]}' % b",".join(line for _, line in chunk),
             ack=self._ack,
             writes=any(not isinstance(operation, Get) for operation in operations),
-            repeatable=not any(_is_conditional(operation) for operation in operations),
+            repeatable=all(_is_repeatable(operation) for operation in operations),
             read=partial(_read, len(chunk)),
         )
 
@@ -171,13 +173,16 @@ def _chunks(operations: Iterable[Operation], max_operations: int, max_bytes: int
 
 
 def _line(operation: Operation) -> bytes:
+    check_text(operation.key)
     members: dict[str, object] = {"op": type(operation).__name__.lower(), "key": operation.key}
     if isinstance(operation, Put):
+        check_ttl(operation.ttl_s)
         members |= _value_members(operation)
         members["ttl"] = operation.ttl_s
         members["if_none_match"] = "*" if operation.if_absent else None
     if not isinstance(operation, Get):
         members["if_match"] = operation.if_match
+        members["idempotency_key"] = operation.idempotency_key
     given = {name: member for name, member in members.items() if member is not None}
     try:
         return msgspec.json.encode(given)
@@ -206,15 +211,15 @@ def inline_json(key: str, body: bytes, media_type: str) -> msgspec.Raw | None:
     return msgspec.Raw(body) if body.strip(b" \t\r\n") == body else None
 
 
-def _is_conditional(operation: Operation) -> bool:
-    if isinstance(operation, Get):
-        return False
-    return operation.if_match is not None or (isinstance(operation, Put) and operation.if_absent)
+def _is_repeatable(operation: Operation) -> bool:
+    if isinstance(operation, Get) or operation.idempotency_key:
+        return True
+    return operation.if_match is None and not (isinstance(operation, Put) and operation.if_absent)
 
 
 def _is_to_be_sent_again(operation: Operation, result: Result) -> bool:
     """Tell whether an operation failed that may succeed later, and would do no harm if it was done already."""
-    return isinstance(result, UnavailableError) and (result.outcome == "not-applied" or not _is_conditional(operation))
+    return isinstance(result, UnavailableError) and (result.outcome == "not-applied" or _is_repeatable(operation))
 
 
 def _overall(before: Result, now: Result) -> Result:

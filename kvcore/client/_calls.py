@@ -20,11 +20,13 @@ from kvcore.errors import ConditionFailedError, InvalidKeyError, RequestError
 from kvcore.model import JSON
 from kvcore.problem_types import uri_of
 
-__all__ = ("Ack", "Call", "Calls", "DeletedPage", "Page", "body_of", "shown_value")
+__all__ = ("Ack", "Call", "Calls", "DeletedPage", "Held", "Page", "body_of", "check_text", "check_ttl", "shown_value")
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Ack = Literal["accepted", "stored"]
+Held = TypeVar("Held", bound=Value | str | None)
+"""What a reader has already: a value, or its version."""
 Bytes = bytes | bytearray | memoryview
 
 _BYTES: Final = "application/octet-stream"
@@ -110,29 +112,45 @@ class Calls:
         self.memory = memory
 
     def get(
-        self, key: str, *, min_version: str | None, wait_s: float, from_store: bool, if_none_match: Value | None
-    ) -> Call[Value | None]:
+        self, key: str, *, min_version: str | None, wait_s: float, from_store: bool, if_none_match: Held
+    ) -> Call[Value | Held | None]:
         """Read a key."""
-        known = self.memory.newest(key) if self.memory else None
-        wanted = max(min_version or "", known or "")
-        query = f"?min_version={quote(wanted, safe='')}&wait={round(wait_s * 1000)}" if wanted else ""
-        headers = {"Cache-Control": "no-cache"} if from_store else {}
-        if if_none_match is not None:
-            headers["If-None-Match"] = f'"{if_none_match.version}"'
+        held = if_none_match.version if isinstance(if_none_match, Value) else if_none_match
+        headers = {} if held is None else {"If-None-Match": f'"{held}"'}
 
-        def read(answer: httpx.Response) -> Value | None:
-            value = _value_of(answer, if_none_match)
+        def read(answer: httpx.Response) -> Value | Held | None:
+            if answer.status_code == httpx.codes.NOT_MODIFIED and held is not None:
+                self._note(key, held)
+                return if_none_match
+            value = _value_of(answer)
             if value is not None:
                 self._note(key, value.version)
             return value
 
-        return Call(
-            method="GET",
-            target=_path(key) + query,
-            headers=_checked(headers),
-            read=read,
-            wait_s=wait_s if wanted else 0.0,
-        )
+        return self._read("GET", key, headers, min_version, wait_s, read, from_store=from_store)
+
+    def head(self, key: str, *, min_version: str | None, from_store: bool) -> Call[Listed | None]:
+        """Read what there is to know of a key but its value.
+
+        None: something else is answered, and what it is only `get` tells, since an answer to HEAD has no body. It does not
+        wait for `min_version`, so that `get` can.
+        """
+
+        def read(answer: httpx.Response) -> Listed | None:
+            version, size = version_of(answer), str(answer.headers.get("content-length", ""))
+            if answer.status_code != httpx.codes.OK or version is None or not size.isdecimal():
+                return None
+            self._note(key, version)
+            return Listed(
+                key=key,
+                version=version,
+                size_bytes=int(size),
+                media_type=answer.headers.get("content-type", _BYTES),
+                expires_at=_end_of(answer),
+            )
+
+        # Compressed, it would not have the size of the value.
+        return self._read("HEAD", key, {"Accept-Encoding": "identity"}, min_version, 0.0, read, from_store=from_store)
 
     def put(
         self,
@@ -147,6 +165,7 @@ class Calls:
         idempotency_key: str | bool,
     ) -> Call[Written]:
         """Write a key."""
+        check_ttl(ttl_s)
         body, media_type = body_of(value, media_type)
         headers = {"Content-Type": media_type}
         if if_absent:
@@ -161,11 +180,13 @@ class Calls:
 
     def page(self, prefix: str, *, values: bool, limit: int, cursor: str | None) -> Call[Page]:
         """List a page of keys."""
+        check_text(prefix, "prefix")
         query = {"prefix": prefix, "limit": limit, "cursor": cursor, "values": "true" if values else None}
         return Call(method="GET", target="/keys" + _query(query), read=_page_of)
 
     def delete_page(self, prefix: str, *, ack: Ack | None, cursor: str | None) -> Call[DeletedPage]:
         """Delete a page of keys."""
+        check_text(prefix, "prefix")
         query = {"prefix": prefix, "limit": 1000, "cursor": cursor, "ack": ack}
         return Call(method="DELETE", target="/keys" + _query(query), writes=True, read=_reading(DeletedPage))
 
@@ -217,6 +238,30 @@ class Calls:
         """Ask for the cache in numbers."""
         return Call(method="GET", target="/cache/stats", read=_reading(CacheStats))
 
+    def _read(
+        self,
+        method: str,
+        key: str,
+        headers: dict[str, str],
+        min_version: str | None,
+        wait_s: float,
+        read: Callable[[httpx.Response], T],
+        *,
+        from_store: bool,
+    ) -> Call[T]:
+        known = self.memory.newest(key) if self.memory else None
+        wanted = max(min_version or "", known or "")
+        query = f"?min_version={quote(wanted, safe='')}&wait={round(wait_s * 1000)}" if wanted else ""
+        if from_store:
+            headers["Cache-Control"] = "no-cache"
+        return Call(
+            method=method,
+            target=_path(key) + query,
+            headers=_checked(headers),
+            read=read,
+            wait_s=wait_s if wanted else 0.0,
+        )
+
     def _write(
         self,
         method: str,
@@ -260,6 +305,28 @@ class Calls:
             self.memory.note(key, version)
 
 
+def check_text(given: object, name: str = "key") -> None:
+    """Return if a key or prefix is text.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(given, str):
+        raise TypeError(f"a {name} is a str, and this is {type(given).__name__}, {given!r}: make text of it first")
+
+
+def check_ttl(ttl_s: object) -> None:
+    """Return if a time to live is a whole number, or None; whether it is neither too short nor too long the node knows.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if ttl_s is not None and (not isinstance(ttl_s, int) or isinstance(ttl_s, bool)):
+        raise TypeError(
+            f"ttl_s is whole seconds as an int, and this is {type(ttl_s).__name__}, {ttl_s!r}: round it first"
+        )
+
+
 def body_of(value: Any, media_type: str | None) -> tuple[bytes, str]:
     """Return what to send for a value, and its media type: bytes as they are, everything else as JSON.
 
@@ -293,7 +360,9 @@ def _path(key: str) -> str:
 
     Raises:
         InvalidKeyError: it has no path.
+        TypeError: it is not text.
     """
+    check_text(key)
     if not key:
         raise InvalidKeyError("a key has at least one character")
     quoted = _quoted(key, "key")
@@ -330,25 +399,27 @@ def _reading(form: type[T]) -> Callable[[httpx.Response], T]:
     return read
 
 
-def _value_of(answer: httpx.Response, held: Value | None) -> Value | None:
+def _value_of(answer: httpx.Response) -> Value | None:
     if answer.status_code == httpx.codes.NOT_FOUND and problem_of(answer).type == NO_KEY:
         return None
-    if answer.status_code == httpx.codes.NOT_MODIFIED and held is not None:
-        return held
     refuse(answer)
-    version, expires_at = version_of(answer), answer.headers.get("expires-at")
+    version = version_of(answer)
     if version is None or answer.status_code != httpx.codes.OK:
         raise stranger(answer)
-    try:
-        ends = datetime.fromisoformat(expires_at) if expires_at else None
-    except ValueError:
-        raise stranger(answer) from None
     return Value(
         data=answer.content,
         media_type=answer.headers.get("content-type", _BYTES),
         version=version,
-        expires_at=ends,
+        expires_at=_end_of(answer),
     )
+
+
+def _end_of(answer: httpx.Response) -> datetime | None:
+    text = answer.headers.get("expires-at")
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        raise stranger(answer) from None
 
 
 def _written_of(answer: httpx.Response) -> Written:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from copy import copy
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar, overload
 
 import httpx
 
@@ -15,6 +15,7 @@ from kvcore.client._admin import Admin, AsyncAdmin
 from kvcore.client._batches import Batches, Operation, Result, deletion
 from kvcore.client._calls import Ack, Call, Calls, Page
 from kvcore.client._endpoint import Endpoint
+from kvcore.client._heads import head
 from kvcore.client._memory import Memory
 from kvcore.client._retrying import Attempt, Retries, Retrying, Steps
 from kvcore.client._values import CacheStats, Health, Listed, Value, Written
@@ -78,7 +79,8 @@ class Client(Configured[httpx.Client]):
     Every method asks again as `retries` says. What it raises in the end:
 
     * `UnavailableError`: there is no answer, or a tier does not serve. `outcome` "not-applied": nothing was done; "unknown":
-      it may have been done, or may still be. Sending the same again is safe, except for a condition without an idempotency key.
+      it may have been done, or may still be. Sending the same again is safe; a conditional write only under the same
+      `idempotency_key`, which has to be given for that, both times: one that was made for it is not told. Else read first.
     * `RequestError`: the request can never succeed as it is.
     * `UnauthenticatedError`, `ForbiddenError`: it needs another token.
     * `RateLimitedError`, an `UnavailableError`: this token or address has sent too many requests of late.
@@ -97,6 +99,28 @@ class Client(Configured[httpx.Client]):
         super().__init__(url, token, retries, http or httpx.Client(), clock, owns_http=http is None)
         self._sleep = sleep
 
+    @overload
+    def get(
+        self,
+        key: str,
+        *,
+        min_version: str | None = ...,
+        wait_s: float = ...,
+        from_store: bool = ...,
+        if_none_match: Value | None = ...,
+    ) -> Value | None: ...
+
+    @overload
+    def get(
+        self,
+        key: str,
+        *,
+        min_version: str | None = ...,
+        wait_s: float = ...,
+        from_store: bool = ...,
+        if_none_match: str,
+    ) -> Value | str | None: ...
+
     def get(
         self,
         key: str,
@@ -104,21 +128,30 @@ class Client(Configured[httpx.Client]):
         min_version: str | None = None,
         wait_s: float = MAX_WAIT_S,
         from_store: bool = False,
-        if_none_match: Value | None = None,
-    ) -> Value | None:
+        if_none_match: Value | str | None = None,
+    ) -> Value | str | None:
         """Return the value of a key, None where there is no such key.
 
         `min_version`: never answer with an older one, and wait up to `wait_s` (at most 10) for it. `from_store`: do not ask
-        the cache. `if_none_match`: a value that was read before, which is returned itself, without being sent, if the key
-        still has it.
+        the cache. `if_none_match`: a value that was read before, or its version, which is returned itself, without the value
+        being sent, if the key still has it.
 
         Raises:
+            TypeError: the key is not text.
             VersionNotReachedError: `min_version` did not arrive in time.
         """
         return self._run(
             self._calls.get(
                 key, min_version=min_version, wait_s=wait_s, from_store=from_store, if_none_match=if_none_match
             )
+        )
+
+    def head(
+        self, key: str, *, min_version: str | None = None, wait_s: float = MAX_WAIT_S, from_store: bool = False
+    ) -> Listed | None:
+        """Return what a listing has of a key, without its value; None where there is no such key. For the rest see `get`."""
+        return self._drive(
+            head(self._calls, self._retrying, key, min_version=min_version, wait_s=wait_s, from_store=from_store)
         )
 
     def put(
@@ -141,6 +174,7 @@ class Client(Configured[httpx.Client]):
         unless one is given; False: none, and the outcome may stay unknown.
 
         Raises:
+            TypeError: the key is not text, or `ttl_s` is no int.
             ConditionFailedError: the key is at another version; `version` has it.
             UnsupportedError: the store does not remember idempotency keys.
         """
@@ -287,6 +321,28 @@ class AsyncClient(Configured[httpx.AsyncClient]):
         super().__init__(url, token, retries, http or httpx.AsyncClient(), clock, owns_http=http is None)
         self._sleep = sleep
 
+    @overload
+    async def get(
+        self,
+        key: str,
+        *,
+        min_version: str | None = ...,
+        wait_s: float = ...,
+        from_store: bool = ...,
+        if_none_match: Value | None = ...,
+    ) -> Value | None: ...
+
+    @overload
+    async def get(
+        self,
+        key: str,
+        *,
+        min_version: str | None = ...,
+        wait_s: float = ...,
+        from_store: bool = ...,
+        if_none_match: str,
+    ) -> Value | str | None: ...
+
     async def get(
         self,
         key: str,
@@ -294,13 +350,21 @@ class AsyncClient(Configured[httpx.AsyncClient]):
         min_version: str | None = None,
         wait_s: float = MAX_WAIT_S,
         from_store: bool = False,
-        if_none_match: Value | None = None,
-    ) -> Value | None:
+        if_none_match: Value | str | None = None,
+    ) -> Value | str | None:
         """Return the value of a key: see `Client.get`."""
         return await self._run(
             self._calls.get(
                 key, min_version=min_version, wait_s=wait_s, from_store=from_store, if_none_match=if_none_match
             )
+        )
+
+    async def head(
+        self, key: str, *, min_version: str | None = None, wait_s: float = MAX_WAIT_S, from_store: bool = False
+    ) -> Listed | None:
+        """Return what a listing has of a key: see `Client.head`."""
+        return await self._drive(
+            head(self._calls, self._retrying, key, min_version=min_version, wait_s=wait_s, from_store=from_store)
         )
 
     async def put(

@@ -55,7 +55,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of a listing; `value` only where values were asked for."""
+    """A line of a listing, or what `head` tells of a key; `value` only where values were asked for."""
 
     key: str
     version: str

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kvcore.client import AsyncClient, Client, Delete, Get, Operation, Put, Value, Written
+from kvcore.client import AsyncClient, Client, Delete, Get, Listed, Operation, Put, Value, Written
 from kvcore.errors import (
     ConditionFailedError,
     InvalidKeyError,
@@ -225,8 +225,33 @@ def test_a_value_that_is_held_is_not_sent_again(client: Client, key: str) -> Non
     held = client.get(key)
     assert held is not None
     assert client.get(key, if_none_match=held) is held
+    assert client.get(key, if_none_match=held.version) == held.version
     client.put(key, 2)
     assert json_of(client.get(key, if_none_match=held)) == 2
+    found = client.get(key, if_none_match=held.version)
+    assert isinstance(found, Value)
+    assert found.json() == 2
+
+
+def test_head_tells_what_get_does(client: Client, key: str) -> None:
+    """Version, size, media type and end, of what was just written, as JSON or not; None once it is deleted."""
+    assert client.head(key) is None
+    for value, media_type in (({"a": "é"}, None), (b"", "image/png"), (b"\x00" * 100_000, None)):
+        written = client.put(key, value, media_type=media_type, ttl_s=600)
+        told = client.head(key)
+        found = client.get(key)
+        assert told is not None
+        assert found is not None
+        assert told.version == written.version
+        assert told == Listed(
+            key=key,
+            version=found.version,
+            size_bytes=len(found.data),
+            media_type=found.media_type,
+            expires_at=found.expires_at,
+        )
+    client.delete(key)
+    assert client.head(key) is None
 
 
 def test_a_version_that_does_not_come_is_not_replaced_by_an_older_one(client: Client, key: str) -> None:
@@ -409,6 +434,30 @@ def test_kvctl_and_the_client_agree_on_what_text_is(node: Endpoint, client: Clie
     assert kvctl(node, "get", key).stdout == b"thirteen\n"
 
 
+def test_a_script_can_tell_a_condition_from_a_failure(node: Endpoint, key: str) -> None:
+    """Exit code 4 of writes and reads alike, and what they would have done is not done."""
+    created = json.loads(kvctl(node, "put", key, "1", "--if-none-match", "--json").stdout)
+    assert created["created"] is True
+    assert kvctl(node, "put", key, "2", "--if-none-match").returncode == 4
+    assert kvctl(node, "delete", key, "--if-match", "0" * 23 + "1").returncode == 4
+    unchanged = kvctl(node, "get", key, "--if-none-match", created["version"])
+    assert (unchanged.returncode, unchanged.stdout) == (4, b"")
+    assert kvctl(node, "get", key).stdout == b"1\n"
+    head = json.loads(kvctl(node, "get", key, "--head", "--json").stdout)
+    assert (head["version"], head["size"], head["media_type"]) == (created["version"], 3, "application/json")
+
+
+def test_a_conditional_operation_of_a_batch_can_be_sent_again_by_its_name(client: Client, key: str) -> None:
+    """Under one idempotency key it is one write, as alone."""
+    create = Put(key, 1, if_absent=True, idempotency_key="a")
+    [first] = client.batch([create])
+    [again] = client.batch([create])
+    assert isinstance(first, Written)
+    assert again == first
+    [other] = client.batch([Put(key, 1, if_absent=True, idempotency_key="b")])
+    assert isinstance(other, ConditionFailedError)
+
+
 def test_kvctl_writes_lists_and_deletes_many(node: Endpoint, key: str) -> None:
     """`batch`, `list` and `delete --prefix` over several pages."""
     lines = b"".join(
@@ -419,5 +468,9 @@ def test_kvctl_writes_lists_and_deletes_many(node: Endpoint, key: str) -> None:
     listed = kvctl(node, "list", f"{key}/", "--json", "--values").stdout.splitlines()
     assert [json.loads(line)["value"] for line in listed] == list(range(2300))
     assert kvctl(node, "list", f"{key}/", "--limit", "3").stdout.decode().split("\n")[2] == f"{key}/0002"
+    part = kvctl(node, "list", f"{key}/", "--limit", "1500", "--json").stdout.splitlines()
+    cursor = json.loads(part[-1])["cursor"]
+    rest = kvctl(node, "list", f"{key}/", "--cursor", cursor).stdout.decode().splitlines()
+    assert (len(part), rest[0], rest[-1], len(rest)) == (1500, f"{key}/1500", f"{key}/2299", 800)
     assert kvctl(node, "delete", "--prefix", f"{key}/", "--yes", "--ack", "stored").stdout == b"deleted 2300\n"
     assert kvctl(node, "list", f"{key}/").stdout == b""

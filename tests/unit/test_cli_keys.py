@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kvcore.cli import _consent
-from tests.unit.answering import VERSION, Answer, FakeNode, json_answer, kvctl, problem_document
+from tests.unit.answering import STORED, VERSION, Answer, FakeNode, json_answer, kvctl, problem_document
 
 HEALTH: dict[str, Any] = {
     "status": "healthy",
@@ -103,6 +103,54 @@ def test_a_path_that_is_not_there_is_not_a_missing_key(node: FakeNode) -> None:
     assert (result.exit_code, result.stderr) == (1, "kvctl: there is nothing at this path\n")
 
 
+def test_get_asks_for_nothing_but_a_newer_value(node: FakeNode, tmp_path: Path) -> None:
+    """--if-none-match is a version: exit code 4 and nothing written while the key has it, as usual once it has another."""
+    node.says((304, "application/json", b""))
+    result = kvctl("get", "k", "--if-none-match", VERSION, "--output", str(tmp_path / "k"))
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr == f"kvctl: the key 'k' still has version {VERSION}\n"
+    assert node.sent_headers["if-none-match"] == f'"{VERSION}"'
+    assert not (tmp_path / "k").exists()
+    node.says(value_of(b'"new"'))
+    assert kvctl("get", "k", "--if-none-match", VERSION).stdout == "new\n"
+
+
+def test_head_tells_all_of_a_key_but_its_value(node: FakeNode) -> None:
+    """For people a table, as JSON what `list` has; the value is not asked for."""
+    node.says((200, "image/png", b"\x00" * 1234))
+    shown = dict(line.split("  ", 1) for line in kvctl("get", "k", "--head").stdout.splitlines())
+    assert {name: text.strip() for name, text in shown.items()} == {
+        "version": VERSION,
+        "size": "1,234 bytes",
+        "media type": "image/png",
+        "expires at": "never",
+    }
+    assert json.loads(kvctl("get", "k", "--head", "--json").stdout) == {
+        "key": "k",
+        "size": 1234,
+        "version": VERSION,
+        "media_type": "image/png",
+        "expires_at": None,
+    }
+    assert (node.method, node.requests) == ("HEAD", 2)
+
+
+def test_head_of_a_missing_key_exits_3(node: FakeNode) -> None:
+    """As `get` does, and a path that is not there is a failure."""
+    node.fail(404, "key-not-found")
+    result = kvctl("get", "k", "--head")
+    assert (result.exit_code, result.stdout) == (3, "")
+    node.fail(404, "no-such-resource", detail="there is nothing at this path")
+    result = kvctl("get", "k", "--head")
+    assert (result.exit_code, result.stderr) == (1, "kvctl: there is nothing at this path\n")
+
+
+@pytest.mark.parametrize("option", ["--output", "--if-none-match"])
+def test_head_has_no_value_to_do_something_with(node: FakeNode, option: str) -> None:
+    """It is wrong usage."""
+    assert (kvctl("get", "k", "--head", option, VERSION).exit_code, node.requests) == (2, 0)
+
+
 # --- put and delete ---------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +233,42 @@ def test_an_idempotency_key_is_made_given_or_left_out(node: FakeNode) -> None:
     assert "idempotency-key" not in node.sent_headers
 
 
+@pytest.mark.parametrize("command", [["put", "k", "v"], ["delete", "k"]], ids=" ".join)
+def test_a_conditional_write_of_unknown_outcome_is_repeated_under_its_name(node: FakeNode, command: list[str]) -> None:
+    """The name that was sent is told, or, where there was none, to read first; a plain write is sent again as it is."""
+    node.fail(503, "unavailable", detail="the store does not answer", outcome="unknown")
+    conditional = [*command, "--if-match", VERSION]
+    result = kvctl(*conditional)
+    name = node.sent_headers["idempotency-key"]
+    assert result.stderr.endswith(f"repeat with --idempotency-key {name})\n")
+    node.says((200, "application/json", STORED))
+    assert kvctl(*conditional, "--idempotency-key", name).exit_code == 0
+    assert node.sent_headers["idempotency-key"] == name
+    node.fail(503, "unavailable", detail="the store does not answer", outcome="unknown")
+    assert "--idempotency-key 'a;b'" in kvctl(*conditional, "--idempotency-key", "a;b").stderr
+    nameless = kvctl(*conditional, "--idempotency-key", "").stderr
+    assert "read the key before writing again" in nameless
+    assert "is safe" not in nameless
+    assert "sending the same again is safe" in kvctl(*command).stderr
+
+
+@pytest.mark.parametrize("command", [["put", "k", "v", "--if-none-match"], ["delete", "k", "--if-match", VERSION]])
+def test_a_condition_that_does_not_hold_has_an_exit_code_of_its_own(node: FakeNode, command: list[str]) -> None:
+    """Exit code 4: a script can tell "somebody was faster" from "failed"."""
+    node.fail(412, "condition-failed", detail="the key has another version")
+    result = kvctl(*command)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr == "kvctl: the key has another version\n"
+
+
+def test_a_put_that_created_says_so_in_json(node: FakeNode) -> None:
+    """Only what was conditional can tell it; the text for people stays as it is."""
+    node.says((201, "application/json", STORED))
+    found = json.loads(kvctl("put", "k", "v", "--if-none-match", "--json").stdout)
+    assert found == {"key": "k", "version": VERSION, "detail": "stored", "created": True}
+    assert kvctl("put", "k", "v", "--if-none-match").stdout == f"stored {VERSION}\n"
+
+
 def test_writes_tell_what_became_of_them(node: FakeNode) -> None:
     """Both put and delete print the detail and the version, or the same as JSON."""
     assert kvctl("put", "k", "v").stdout == f"stored {VERSION}\n"
@@ -236,10 +320,32 @@ def test_list_prints_one_key_a_line_through_all_pages(node: FakeNode) -> None:
 
 
 def test_list_stops_at_the_limit(node: FakeNode) -> None:
-    """No page is asked for that is not needed."""
-    node.says(page("a", "b", cursor="x"))
-    assert kvctl("list", "--limit", "3").stdout == "a\nb\na\n"
-    assert (node.requests, node.query["limit"]) == (2, ["3"])
+    """No page is asked for that is not needed, and the cursor to go on with is told."""
+    node.says(page("a", "b", cursor="x"), page("c", cursor="y"))
+    result = kvctl("list", "--limit", "3")
+    assert (result.stdout, result.stderr) == ("a\nb\nc\n", "kvctl: there may be more keys: go on with --cursor=y\n")
+    assert (node.requests, node.query["limit"], node.query["cursor"]) == (2, ["1"], ["x"])
+
+
+def test_list_goes_on_at_a_cursor(node: FakeNode) -> None:
+    """Also at one that looks like an option; at the end of all keys there is none to tell."""
+    node.says(page("c"))
+    result = kvctl("list", "p", "--limit", "1", "--cursor=-y")
+    assert (result.stdout, result.stderr, node.query["cursor"]) == ("c\n", "", ["-y"])
+    kvctl("list", "p", "--cursor", "-y")
+    assert (node.query["prefix"], node.query["cursor"]) == (["p"], ["-y"])
+
+
+def test_list_as_json_has_the_cursor_in_its_last_line(node: FakeNode) -> None:
+    """Where the limit has ended it, and nowhere else: each line stays a key."""
+    node.says(page("a", cursor="x"), page("b", "c", cursor="y"))
+    result = kvctl("list", "--limit", "3", "--json")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["key"], line.get("cursor")) for line in lines] == [("a", None), ("b", None), ("c", "y")]
+    assert "cursor" not in lines[0]
+    assert result.stderr == ""
+    node.says(page("a", cursor="x"), page("b"))
+    assert "cursor" not in kvctl("list", "--limit", "2", "--json").stdout
 
 
 def test_list_as_json_is_a_document_a_line(node: FakeNode) -> None:
@@ -264,7 +370,7 @@ def test_list_shows_values_as_json_only(node: FakeNode) -> None:
 def test_batch_does_the_lines_of_a_file(node: FakeNode, tmp_path: Path) -> None:
     """Each line is an operation as the API has it, and has a line with its result."""
     lines = [
-        {"status": 200, "key": "a", "version": VERSION, "detail": "stored"},
+        {"status": 201, "key": "a", "version": VERSION, "detail": "stored"},
         {
             "status": 200,
             "key": "b",
@@ -291,7 +397,7 @@ def test_batch_does_the_lines_of_a_file(node: FakeNode, tmp_path: Path) -> None:
     assert b"1.10" in node.body
     value = {"value": [1], "version": VERSION, "media_type": "application/json", "expires_at": None}
     assert [json.loads(line) for line in result.stdout.splitlines()] == [
-        {"op": "put", "key": "a", "version": VERSION, "detail": "stored"},
+        {"op": "put", "key": "a", "version": VERSION, "detail": "stored", "created": True},
         {"op": "get", "key": "b", **value},
         {"op": "get", "key": "c", "detail": "the key does not exist"},
         {"op": "put", "key": "d", "version": VERSION, "detail": "queued"},
@@ -315,6 +421,22 @@ def test_a_batch_with_a_failure_exits_1(node: FakeNode) -> None:
     assert failed == {"op": "delete", "key": "a", "error": "down", "outcome": "not-applied"}
     assert done["detail"] == "stored"
     assert result.stderr == "kvctl: 1 of 2 operations failed\n"
+
+
+def test_a_conditional_operation_of_unknown_outcome_is_to_be_read_first(node: FakeNode) -> None:
+    """It has no name to be repeated under; the plain one beside it is sent again as it is. So is the request as a whole."""
+    down = problem_document(503, "unavailable", detail="down", outcome="unknown")
+    node.says(json_answer({"data": [{"status": 503, "key": key, "problem": down} for key in "ab"]}))
+    operations = b'{"op":"delete","key":"a","if_match":"*"}\n{"op":"put","key":"b","value":1,"if_none_match":"*"}\n'
+    result = kvctl("batch", "-", stdin=operations)
+    errors = [json.loads(line)["error"] for line in result.stdout.splitlines()]
+    assert all("read the key before writing again" in error for error in errors)
+    assert len(errors) == 2
+    named = operations.replace(b"}", b',"idempotency_key":"n"}')
+    assert kvctl("batch", "-", stdin=named).stdout.count("sending the same again is safe") == 2
+    assert [one["idempotency_key"] for one in json.loads(node.body)["operations"]] == ["n", "n"]
+    node.fail(503, "unavailable", detail="down", outcome="unknown")
+    assert "but for operations with a condition and no idempotency_key" in kvctl("batch", "-", stdin=operations).stderr
 
 
 @pytest.mark.parametrize(

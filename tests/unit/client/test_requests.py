@@ -16,7 +16,7 @@ import httpx
 import msgspec
 import pytest
 
-from kvcore.client import AsyncClient, Client, Delete, Get, Put, Value
+from kvcore.client import AsyncClient, Client, Delete, Get, Listed, Put, Value
 from kvcore.errors import ConditionFailedError, InvalidKeyError, KvcoreError, RequestError, UnavailableError
 from kvcore.secret import Secret
 from tests.unit.client.fakes import VERSION, FakeNode, each, problem, value, written
@@ -171,6 +171,76 @@ def test_a_value_that_is_held_already_is_not_sent_again(node: FakeNode, client: 
     assert node.last.headers["if-none-match"] == f'"{VERSION}"'
 
 
+def test_a_version_is_enough_to_ask_for_nothing_but_a_newer_value(node: FakeNode, client: Any) -> None:
+    """304 gives the very version that the caller has, 404 still None."""
+    node.says(httpx.Response(304, headers={"etag": f'"{VERSION}"'}), value(), problem(404, "key-not-found"))
+    assert client.get("k", if_none_match=VERSION) == VERSION
+    assert node.last.headers["if-none-match"] == f'"{VERSION}"'
+    assert client.get("k", if_none_match=VERSION).data == b'"v"'
+    assert client.get("k", if_none_match=VERSION) is None
+
+
+def test_head_tells_all_of_a_key_but_its_value(node: FakeNode, client: Any) -> None:
+    """In one request whose answer has no body; the size is that of the value, whatever stands in between."""
+    headers = {"etag": f'"{VERSION}"', "content-type": "image/png", "content-length": "7"}
+    node.says(httpx.Response(200, headers=headers | {"expires-at": "2030-01-02T03:04:05Z"}))
+    expires_at = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert client.head("a/b", from_store=True, min_version=VERSION) == Listed(
+        key="a/b", version=VERSION, size_bytes=7, media_type="image/png", expires_at=expires_at
+    )
+    assert (node.last.method, node.last.url.raw_path) == ("HEAD", f"/kv/a%2Fb?min_version={VERSION}&wait=0".encode())
+    assert (node.last.headers["cache-control"], node.last.headers["accept-encoding"]) == ("no-cache", "identity")
+    assert len(node.requests) == 1
+
+
+def test_what_head_cannot_tell_is_asked_by_get(node: FakeNode, client: Any) -> None:
+    """An answer to HEAD has no body: whether the key or the path is missing, and every reason, stands in that of GET."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return replies[0] if request.method == "HEAD" else replies[1]
+
+    node.answer = answer
+    replies = [httpx.Response(404), problem(404, "key-not-found")]
+    assert client.head("k") is None
+    replies = [httpx.Response(404), problem(404, "no-such-resource")]
+    with pytest.raises(RequestError, match="no-such-resource!"):
+        client.head("k")
+    replies = [httpx.Response(503), value(b"12")]
+    assert client.head("k", min_version=VERSION, wait_s=2).size_bytes == 2
+    assert dict(node.last.url.params) == {"min_version": VERSION, "wait": "2000"}
+    replies = [httpx.Response(200, headers={"etag": f'"{VERSION}"', "transfer-encoding": "chunked"}), value(b"12")]
+    assert client.head("k").size_bytes == 2
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.put(1, 1),
+        lambda client: client.put(b"k", 1),
+        lambda client: client.get(1),
+        lambda client: client.head(None),
+        lambda client: client.delete(1),
+        lambda client: client.batch([Put("a", 1), Get(1)]),  # type: ignore[arg-type]  # what is to be refused
+        lambda client: list(client.keys(b"p")),
+        lambda client: client.delete_prefix(b"p"),
+    ],
+)
+def test_a_key_that_is_no_text_is_a_type_error(node: FakeNode, client: Any, ask: Callable[[Any], Any]) -> None:
+    """It says what is wanted instead, and nothing is sent; `b"p"` is not taken for the prefix "b'p'"."""
+    with pytest.raises(TypeError, match=r"a (key|prefix) is a str, and this is \w+, .*: make text of it first"):
+        ask(client)
+    assert node.requests == []
+
+
+@pytest.mark.parametrize("ttl_s", [1.5, 60.0, "60", True], ids=repr)
+def test_a_time_to_live_that_is_no_int_is_a_type_error(node: FakeNode, client: Any, ttl_s: Any) -> None:
+    """It says what is wanted instead, alone and in a batch, and nothing is sent."""
+    for ask in each(lambda: client.put("k", 1, ttl_s=ttl_s), lambda: client.batch([Put("k", 1, ttl_s=ttl_s)])):
+        with pytest.raises(TypeError, match=f"ttl_s is whole seconds as an int, .*{ttl_s!r}"):
+            ask()
+    assert node.requests == []
+
+
 def test_a_value_that_ends_at_no_time_is_no_answer_of_a_node(node: FakeNode, client: Any) -> None:
     """A header field that cannot be read is an error of kvcore's, as every answer that is none of a node."""
     node.says(httpx.Response(200, headers={"etag": f'"{VERSION}"', "expires-at": "soon"}, content=b"1"))
@@ -250,18 +320,25 @@ def test_operations_are_sent_in_the_form_of_the_api(node: FakeNode, client: Any)
     client.batch(
         [
             Put("a", "text", ttl_s=5, if_match=VERSION),
-            Put("b", b"\x00", media_type="image/png", if_absent=True),
+            Put("b", b"\x00", media_type="image/png", if_absent=True, idempotency_key="n"),
             Get("c"),
-            Delete("d", if_match="*"),
+            Delete("d", if_match="*", idempotency_key="m"),
         ],
         ack="stored",
     )
     assert dict(node.last.url.params) == {"ack": "stored"}
     assert json.loads(node.last.content)["operations"] == [
         {"op": "put", "key": "a", "value": "text", "ttl": 5, "if_match": VERSION},
-        {"op": "put", "key": "b", "value_base64": "AA==", "media_type": "image/png", "if_none_match": "*"},
+        {
+            "op": "put",
+            "key": "b",
+            "value_base64": "AA==",
+            "media_type": "image/png",
+            "if_none_match": "*",
+            "idempotency_key": "n",
+        },
         {"op": "get", "key": "c"},
-        {"op": "delete", "key": "d", "if_match": "*"},
+        {"op": "delete", "key": "d", "if_match": "*", "idempotency_key": "m"},
     ]
 
 

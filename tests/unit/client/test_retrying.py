@@ -99,7 +99,7 @@ def test_what_was_certainly_not_applied_is_sent_again_whatever_it_is(node: FakeN
 
 
 def test_a_batch_with_a_condition_is_repeated_only_if_it_was_not_applied(node: FakeNode, client: Any) -> None:
-    """A batch has no idempotency key; one without conditions is as harmless as its writes."""
+    """A batch makes no idempotency keys; one without conditions, or with a key for each, is as harmless as plain writes."""
     answer = httpx.Response(200, json={"data": [{"status": 200, "key": "k", "version": VERSION, "detail": "stored"}]})
     for operation in (Put("k", 1, if_absent=True), Delete("k", if_match="*")):
         node.says(LOST, answer)
@@ -107,8 +107,9 @@ def test_a_batch_with_a_condition_is_repeated_only_if_it_was_not_applied(node: F
             client.batch([operation])
         node.says(REFUSED, answer)
         assert client.batch([operation])[0].version == VERSION
-    node.says(LOST, answer)
-    assert client.batch([Put("k", 1)])[0].version == VERSION
+    for operation in (Put("k", 1), Put("k", 1, if_absent=True, idempotency_key="n"), Delete("k", "*", "n")):
+        node.says(LOST, answer)
+        assert client.batch([operation])[0].version == VERSION
 
 
 def test_times_may_be_whole_numbers(node: FakeNode, connect: Callable[..., Any], clock: FakeClock) -> None:

@@ -46,6 +46,19 @@ def test_what_was_read_is_asked_for(node: FakeNode, client: Any) -> None:
     assert asked(node) == version(3)
 
 
+def test_what_head_told_is_asked_for(node: FakeNode, client: Any) -> None:
+    """A key's version is one that was seen, whether the value came with it or not."""
+    session = client.session()
+    node.says(
+        httpx.Response(200, headers={"etag": f'"{version(3)}"', "content-length": "1"}), value(version=version(3))
+    )
+    session.head("k")
+    session.get("k")
+    assert asked(node) == version(3)
+    session.head("k")
+    assert asked(node) == version(3)
+
+
 def test_what_stood_in_the_way_is_asked_for(node: FakeNode, client: Any) -> None:
     """Who reads again after a failed condition sees the version that made it fail, not the one that failed."""
     session = client.session()
