@@ -30,6 +30,7 @@ from kvcore.runtime import open_node
 from kvcore.secret import Secret
 
 FOLDER: Final = Path(__file__).parent
+OF_EVERY_REQUEST: Final = ("X-Request-Id", "traceparent")
 
 CLI_HEAD: Final = """\
 # The command line
@@ -52,6 +53,7 @@ CLI_HEAD: Final = """\
 | 1 | failed; standard error says why in one line |
 | 2 | wrong usage: an unknown option, a missing argument, a value of a wrong form |
 | 3 | the key does not exist |
+| 4 | the condition does not hold: nothing was written; of `get --if-none-match`: the key still has that version |
 | 130 | Ctrl-C |
 
 """
@@ -91,7 +93,8 @@ Every error answer is a document of RFC 9457 (`application/problem+json`):
 ```
 
 `type` is stable: branch by it. `detail` is for people, and says what to do. Answers 503 carry `Retry-After` in seconds and, as `outcome`,
-what became of the request.
+what became of the request. Only the 503 of `/health` is no problem where the node is unhealthy: it is the same document of the node and its
+tiers as with 200 (`application/json`, without `Retry-After`).
 
 """
 
@@ -101,7 +104,8 @@ API_HEAD: Final = """\
 <!-- Made by docs/generate.py from the OpenAPI description: change that. -->
 
 What each operation takes and gives. [The HTTP API](http-api.md) says what it means. A node shows this at `/docs`, to be
-tried out, and as OpenAPI 3.1 at `/docs/openapi.json`. Every answer has `X-Request-Id` too.
+tried out, and as OpenAPI 3.1 at `/docs/openapi.json`. Every operation takes `X-Request-Id` and `traceparent`,
+and every answer has `X-Request-Id`, but for some that are given before a request is known (400, 408, 503).
 
 """
 
@@ -207,8 +211,9 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     parts = [f"### `{method.upper()} {path}`\n\n{operation['summary']}: `{operation['operationId']}`.\n"]
     if "description" in operation:
         parts.append(operation["description"] + "\n")
-    if operation.get("parameters"):
-        rows = "\n".join(_parameter(parameter) for parameter in operation["parameters"])
+    parameters = [parameter for parameter in operation["parameters"] if parameter["name"] not in OF_EVERY_REQUEST]
+    if parameters:
+        rows = "\n".join(map(_parameter, parameters))
         parts.append(f"| parameter | in | type | meaning |\n| --- | --- | --- | --- |\n{rows}\n")
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
         parts.append(f"Body: {_content(media_type, content)}\n")

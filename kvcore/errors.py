@@ -126,7 +126,8 @@ class UnavailableError(KvcoreError):
     """A tier could not do its part. The request was right: send it again after `retry_after_s` seconds.
 
     `outcome` is "not-applied" when certainly nothing happened, and "unknown" when the write may have happened or may
-    still happen. Sending it again is safe in both cases.
+    still happen. Sending it again is safe in both cases, but for a conditional write without an idempotency key whose outcome
+    is unknown: that may fail by what it did itself, so read the key first.
     """
 
     def __init__(self, message: str, *, outcome: Fate = "unknown", retry_after_s: float = 1.0) -> None:

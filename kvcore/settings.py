@@ -86,7 +86,8 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     page_bytes: Annotated[
         Count,
         Meta(
-            description="About the most bytes of values in one page of a listing, or read by one batch, unless one alone is larger."
+            description="About the most bytes of keys and values in one page of a listing, or of values read by one batch, unless"
+            " one alone is larger."
         ),
     ] = 8 << 20
     write_deadline_s: Annotated[

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -25,7 +25,7 @@ from kvcore.http.batch_body import Batch, GetOperation, Write, parse_batch
 from kvcore.http.entries import moment, value_members
 from kvcore.http.forms import ONE_VALUE, WriteQuery
 from kvcore.http.gate import grant_of
-from kvcore.http.headers import check_json_sent
+from kvcore.http.headers import check_json_sent, read_headers
 from kvcore.http.in_turns import Parsing, in_turns
 from kvcore.http.openapi import EXAMPLE_VERSION, DescribedAnswer, Problem, described, reference
 from kvcore.http.problems import problem, problem_of
@@ -111,6 +111,7 @@ def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Fam
         status_code=200,
         operation_class=described(
             query=WriteQuery,
+            headers=("Cache-Control",),
             body=Batch,
             example=_EXAMPLE,
             answers={
@@ -132,7 +133,8 @@ def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Fam
     async def run_batch(request: AnyRequest) -> ASGIApp:
         scope = request.scope
         query = read_query(scope["query_string"], WriteQuery)
-        check_json_sent(scope["headers"], "a batch, whose operations have if_match,")
+        check_json_sent(scope["headers"], "a batch, whose operations have if_match and idempotency_key,")
+        from_store = read_headers(scope["headers"]).from_store
         grant = grant_of(scope)
         if "write" not in grant.scopes:
             grant.check_scope("read")  # one of them will do, as long as the operations are not known
@@ -142,7 +144,7 @@ def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Fam
         gets = [one.key for one in asked if isinstance(one, GetOperation)]
         written, read = await asyncio.gather(
             in_turns(_write(service, grant, one, query.ack) for one in writes),
-            _read_all(service, grant, gets, limits.page_bytes, sizes),
+            _read_all(lambda key: _read(service, grant, key, from_store=from_store), gets, limits.page_bytes, sizes),
         )
         of_writes, of_gets = iter(written), iter(read)
         results = [next(of_writes if isinstance(one, Write) else of_gets) for one in asked]
@@ -177,14 +179,14 @@ class _Sizes:
 
 
 async def _read_all(
-    service: KeyValueService, grant: Grant, keys: Sequence[str], most_bytes: int, sizes: _Sizes
+    read_one: Callable[[str], Coroutine[Any, Any, Result]], keys: Sequence[str], most_bytes: int, sizes: _Sizes
 ) -> list[Result]:
     """Read keys until their values are `most_bytes` together; one value alone is never too much."""
     results: list[Result] = []
     left = most_bytes
     while len(results) < len(keys) and left > 0:
         some = keys[len(results) : len(results) + sizes.portion(left)]
-        read = await in_turns(_read(service, grant, key) for key in some)
+        read = await in_turns(map(read_one, some))
         sizes.saw(len(read), sum(map(_size_bytes, read)))
         for result in read:
             is_alone = left == most_bytes
@@ -196,10 +198,10 @@ async def _read_all(
     return [*results, *(failed(key, problem("answer-too-large", detail)) for key in keys[len(results) :])]
 
 
-async def _read(service: KeyValueService, grant: Grant, key: str) -> Result:
+async def _read(service: KeyValueService, grant: Grant, key: str, *, from_store: bool) -> Result:
     try:
         grant.check("read", key)
-        return _found((await service.get(key)).entry, key)
+        return _found((await service.get(key, from_store=from_store)).entry, key)
     except KvcoreError as error:
         return failed(key, problem_of(error))
 
@@ -207,11 +209,19 @@ async def _read(service: KeyValueService, grant: Grant, key: str) -> Result:
 async def _write(service: KeyValueService, grant: Grant, one: Write, ack: Ack | None) -> Result:
     try:
         grant.check("write", one.key)
+        asked = one.asked
         if one.value is None:
-            written = await service.delete(one.key, expected=one.expected, ack=ack)
+            request_id = asked.request_id(grant, "DELETE", one.key)
+            written = await service.delete(one.key, expected=asked.expected, ack=ack, request_id=request_id)
         else:
             written = await service.put(
-                one.key, one.value, media_type=one.media_type, ttl_s=one.ttl_s, expected=one.expected, ack=ack
+                one.key,
+                one.value,
+                media_type=one.media_type,
+                ttl_s=one.ttl_s,
+                expected=asked.expected,
+                ack=ack,
+                request_id=asked.request_id(grant, "PUT", one.key, one.value, one.media_type, one.ttl_s),
             )
         return _written(one, written)
     except KvcoreError as error:
@@ -220,7 +230,7 @@ async def _write(service: KeyValueService, grant: Grant, one: Write, ack: Ack | 
 
 def _written(write: Write, written: Written) -> WriteResult:
     return WriteResult(
-        status=write_status(written, created=write.expected == ZERO),
+        status=write_status(written, created=write.asked.expected == ZERO),
         key=write.key,
         version=written.version,
         detail="stored" if written.stored else "queued",

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Raw
 from kvcore.clock import is_version
 from kvcore.http.entries import value_of
 from kvcore.http.forms import Base64Value, JsonValue, KeyOfMany, MediaType, Ttl
+from kvcore.http.headers import WriteHeaders
 from kvcore.http.problems import InvalidRequestError
 from kvcore.http.requests import parse_json
 from kvcore.model import JSON, PRESENT, ZERO, Version
@@ -24,6 +25,11 @@ IfMatch = Annotated[
     ),
 ]
 
+IdempotencyKey = Annotated[
+    Annotated[str, Meta(pattern=r"^[!#-~]{1,255}$", max_length=255)] | None,
+    Meta(description="As the header field `Idempotency-Key`: with a condition only."),
+]
+
 
 class PutOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="op", tag="put"):
     """Write a value: one of `value` and `value_base64`."""
@@ -35,6 +41,7 @@ class PutOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ttl: Ttl = None
     if_match: IfMatch = None
     if_none_match: Annotated[Literal["*"] | None, Meta(description="`*`: only if the key does not exist.")] = None
+    idempotency_key: IdempotencyKey = None
 
 
 class GetOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="op", tag="get"):
@@ -50,6 +57,7 @@ class DeleteOperation(
 
     key: KeyOfMany
     if_match: IfMatch = None
+    idempotency_key: IdempotencyKey = None
 
 
 Operation = PutOperation | GetOperation | DeleteOperation
@@ -62,13 +70,13 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Write(msgspec.Struct, frozen=True, gc=False):
-    """A put or delete as the service takes it; `value` is None for a delete."""
+    """A put or delete as the service takes it; `value` is None for a delete. `asked`: what header fields would say."""
 
     key: str
     value: bytes | None
     media_type: str
     ttl_s: int | None
-    expected: Version | None
+    asked: WriteHeaders
 
 
 _BATCH: Final = msgspec.json.Decoder(Batch)
@@ -103,7 +111,10 @@ def _write_of(operation: PutOperation | DeleteOperation) -> Write:
     if isinstance(operation, PutOperation):
         value, media_type = value_of(operation.value, operation.value_base64, operation.media_type)
         ttl_s = operation.ttl
-    return Write(operation.key, value, media_type, ttl_s, _condition_of(operation))
+    asked = WriteHeaders(_condition_of(operation), (operation.idempotency_key or "").encode())
+    if asked.idempotency_key and asked.expected is None:
+        raise InvalidRequestError("an idempotency_key goes with a condition: a plain write may be sent again as it is")
+    return Write(operation.key, value, media_type, ttl_s, asked)
 
 
 def _condition_of(operation: PutOperation | DeleteOperation) -> Version | None:

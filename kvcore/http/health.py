@@ -39,7 +39,11 @@ class Ready(msgspec.Struct, frozen=True):
 def _example(status: str, tier: str) -> dict[str, Any]:
     store = {"status": tier, "backend": "sqlite", "breaker": "closed", "ping_ms": 0.1}
     told = {"status": status, "components": {"store": store}, "version": __version__}
-    return told | {"node": "b3d0e9b2", "profile": "embedded"}
+    return (
+        told
+        | {"node": "b3d0e9b2", "profile": "embedded"}
+        | {"limits": {"max_key_bytes": 65_536, "max_value_bytes": 1_048_576}}
+    )
 
 
 def health_handlers(instance: Instance, exposition: Exposition | None = None) -> list[HTTPRouteHandler]:
@@ -118,7 +122,12 @@ def health_handlers(instance: Instance, exposition: Exposition | None = None) ->
         operation_class=described(
             query=NoQuery,
             answers={
-                200: DescribedAnswer("Prometheus' text format.", media_type="text/plain", headers=("Cache-Control",))
+                200: DescribedAnswer(
+                    "Prometheus' text format.",
+                    'kvcore_reads_total{result="hit"} 42.0',
+                    media_type="text/plain",
+                    headers=("Cache-Control",),
+                )
             },
         ),
         operation_id="getMetrics",

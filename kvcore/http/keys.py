@@ -28,6 +28,8 @@ from kvcore.service import Ack, KeyValueService
 
 __all__ = ("listing_handlers",)
 
+_encode: Final = msgspec.json.Encoder().encode
+
 _PREFIX = "What the keys begin with, percent-encoded."
 _NO_NUL: Final = {"pattern": "^[^\\u0000]*$"}
 _CURSOR = Meta(
@@ -99,7 +101,7 @@ class DeletedPage(msgspec.Struct, frozen=True):
 
 
 def listing_handlers(service: KeyValueService, page_bytes: int) -> list[HTTPRouteHandler]:
-    """Return the handlers of `/keys` over a service; a page has values of about `page_bytes` at most."""
+    """Return the handlers of `/keys` over a service; a page has keys and values of about `page_bytes` at most."""
 
     @get(
         "/keys",
@@ -123,9 +125,8 @@ def listing_handlers(service: KeyValueService, page_bytes: int) -> list[HTTPRout
         query = read_query(request.scope["query_string"], ListQuery)
         read_headers(request.scope["headers"])  # a page has no ETag: If-None-Match never matches, the rest is refused
         grant_of(request.scope).check("read", query.prefix)
-        scanned = await _scan(service, query)
+        scanned = _within(await _scan(service, query), page_bytes, with_values=query.values)
         if query.values:
-            scanned = _within(scanned, page_bytes)
             entries = await service.entries([listed.key for listed in scanned.listed]) if scanned.listed else ()
             # What was deleted since the scan is left out, and what was overwritten is shown as it is now.
             lines = [_full_line(at.key, now) for at, now in zip(scanned.listed, entries, strict=True) if now]
@@ -195,11 +196,11 @@ def _cursor(query: ListQuery | DeleteQuery, scanned: Scanned) -> str | None:
     return None if scanned.after is None else cursor_at(query.prefix, scanned.after)
 
 
-def _within(scanned: Scanned, most_bytes: int) -> Scanned:
-    """Return the first keys whose values have so many bytes together, or the very first."""
+def _within(scanned: Scanned, most_bytes: int, *, with_values: bool) -> Scanned:
+    """Return the first keys that have so many bytes together, as JSON and with their values if wanted, or the very first."""
     total = 0
     for count, listed in enumerate(scanned.listed):
-        total += listed.size_bytes
+        total += len(_encode(listed.key)) + with_values * listed.size_bytes  # a control character becomes six bytes
         if count and total > most_bytes:
             return Scanned(scanned.listed[:count], scanned.listed[count - 1].key)
     return scanned

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from litestar.openapi.spec import Components, Operation, SecurityScheme
 
+from kvcore.http.problem_examples import example_of
 from kvcore.http.problems import PROBLEMS, ProblemType
 
 __all__ = ("BEARER", "EXAMPLE_VERSION", "DescribedAnswer", "Problem", "components", "described", "reference")
@@ -38,14 +39,19 @@ _REQUEST_HEADERS: Final = {
     ),
     "If-None-Match": _field("`*`: write only if the key does not exist.", enum=["*"]),
     "If-None-Match of a read": _field(
-        "An ETag, or several: answered with 304 if the key still has one of these versions.", examples=["*"]
+        "An ETag, or several: answered with 304 if the key still has one of these versions.",
+        pattern=r'^(\*|([ \t,]*(W/)?"[!#-~\u0080-\u00ff]*")+[ \t,]*)?$',
+        examples=["*"],
     ),
     "Idempotency-Key": _field(
         "1 to 255 visible ASCII characters, with a condition only: the same request with the same key again gets the first answer.",
         pattern=r"^[!#-~]{1,255}$",
     ),
     "Cache-Control": _field("`no-cache`: read the store, not the cache.", examples=["no-cache"]),
+    "X-Request-Id": _field("Up to 128 visible ASCII characters, which name the request; others are replaced."),
+    "traceparent": _field("The trace that the request belongs to (W3C Trace Context); what is none is ignored."),
 }
+_OF_EVERY_REQUEST: Final = ("X-Request-Id", "traceparent")
 _ANSWER_HEADERS: Final = {
     "Allow": _field("The methods of this path.", required=True),
     "Cache-Control": _field("`no-cache`: ask again before using a kept answer.", required=True),
@@ -62,7 +68,11 @@ _ANSWER_HEADERS: Final = {
     "X-Content-Type-Options": _field("`nosniff`: a browser does not guess a type.", required=True),
     "X-Request-Id": _field("The request's id, as sent or made here.", required=True),
 }
+_BEFORE_A_REQUEST: Final = (400, 408, 503)
+"""Statuses of answers that may be given before a request is known, which have no id then."""
 _HEADERS_OF_PROBLEMS: Final = {
+    "key-not-found": ("Cache-Status", "Cache-Control"),
+    "not-json": ("ETag", "Last-Modified", "Expires-At", "Cache-Status", "Cache-Control"),
     "condition-failed": ("ETag, if any",),
     "unauthenticated": ("WWW-Authenticate",),
 }
@@ -111,6 +121,7 @@ def described(
     body: type[msgspec.Struct] | None = None,
     example: Any = None,
     media_type: str = "application/json",
+    body_meaning: str = "",
     referred: Sequence[type[msgspec.Struct]] = (),
     rules: Mapping[str, Schema] | None = None,
     is_open: bool = False,
@@ -118,17 +129,23 @@ def described(
     """Return the operation class of a handler that reads these forms and gives these answers.
 
     `body` is the form of a body of JSON, with an `example`; without a form, any bytes of `media_type`, where there is an
-    example. `referred` are forms that others refer to by `reference`, and `rules` what holds for forms, by name, beyond what
-    their types say. `is_open`: nobody is asked for a token.
+    example; `body_meaning` is told of it. `referred` are forms that others refer to by `reference`, and `rules` what holds
+    for forms, by name, beyond what their types say. `is_open`: nobody is asked for a token.
     """
     parts: Schema = {
-        "parameters": [*_path_parameters(path or {}), *_query_parameters(query), *map(_header_parameter, headers)],
+        "parameters": [
+            *_path_parameters(path or {}),
+            *_query_parameters(query),
+            *map(_header_parameter, (*headers, *_OF_EVERY_REQUEST)),
+        ],
         "responses": {str(status): _answer(answer) for status, answer in answers.items()}
         | _problems(answers, [*problems, *_ANYWHERE, *(() if is_open else _CLOSED)]),
     }
     if example is not None or body is not None:
         schema = reference(body) if body is not None else {}
         parts["requestBody"] = {"required": True, "content": {media_type: {"schema": schema, "example": example}}}
+        if body_meaning:
+            parts["requestBody"]["description"] = body_meaning
     if is_open:
         parts["security"] = []
     told = [form for form in (body, *referred, *(answer.form for answer in answers.values())) if form is not None]
@@ -212,7 +229,9 @@ def _answer(answer: DescribedAnswer) -> Schema:
             content["example"] = answer.example
         told["content"] = {"application/json": content}
     elif answer.media_type is not None:
-        told["content"] = {answer.media_type: {"schema": {}}}
+        told["content"] = {
+            answer.media_type: {"schema": {}} | ({} if answer.example is None else {"example": answer.example})
+        }
     if answer.links:
         told["links"] = {
             name: {"operationId": name, "parameters": dict(parameters)} for name, parameters in answer.links.items()
@@ -239,9 +258,12 @@ def _problems(answers: Mapping[int, DescribedAnswer], names: Iterable[str]) -> S
             meanings.insert(0, answers[status].meaning)
             content |= _answer(answers[status])["content"]
             headers.clear()
+        fields = _headers(sorted(headers))
+        if status in _BEFORE_A_REQUEST:
+            fields["X-Request-Id"] = _ANSWER_HEADERS["X-Request-Id"] | {"required": False}
         told[str(status)] = {
             "description": "\n\n".join(meanings),
-            "headers": _headers(sorted(headers)),
+            "headers": fields,
             "content": content,
         }
     return told
@@ -252,7 +274,7 @@ def _problem_content(types: Mapping[str, ProblemType]) -> Schema:
     examples = {
         name: {
             "summary": type_.title,
-            "value": {"type": type_.uri, "title": type_.title, "status": type_.status, "detail": "What to do."},
+            "value": example_of(name),
         }
         for name, type_ in types.items()
     }

@@ -62,7 +62,8 @@ _DESCRIPTION: Final = """\
 A key-value service over three replaceable tiers: cache, queue and store.
 
 Errors are problem documents (RFC 9457): branch by `type`, and read `detail`. What is malformed, unknown or said twice is
-refused. A 503 says in `outcome` whether the request happened: sending it again after `Retry-After` is safe.
+refused. A 503 says in `outcome` whether the request happened: sending it again after `Retry-After` is safe, but for a
+conditional write without `Idempotency-Key` whose outcome is `unknown`: read the key first.
 
 `HEAD` is answered wherever `GET` is, and `OPTIONS` with the methods of the path.
 """

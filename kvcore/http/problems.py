@@ -161,7 +161,8 @@ PROBLEMS: Final = _types(
         503,
         "Unavailable",
         "A tier that this needs does not serve now. Send the same again after `Retry-After`: `outcome` says whether it happened"
-        " (`not-applied`: it did not; `unknown`: it may have), and sending it again is safe in both cases.",
+        " (`not-applied`: it did not; `unknown`: it may have). Sending it again is safe in both cases, but for a conditional write"
+        " without `Idempotency-Key` whose outcome is unknown: read the key first.",
     ),
     ProblemType("overloaded", 503, "Overloaded", "Too many requests are waiting; this one was not begun."),
     ProblemType(

@@ -108,6 +108,7 @@ PUT_RAW_VALUE: Final = described(
     headers=_CONDITIONS,
     example="any bytes",
     media_type="*/*",
+    body_meaning="Its `Content-Type`, any media type of at most 255 characters, is kept with it; default: `application/octet-stream`.",
     answers=_write_answers("it", **_RAW_FORM, creates=True),
     problems=(*_BODY_PROBLEMS, *WRITE_PROBLEMS),
 )
@@ -118,6 +119,7 @@ GET_RAW_VALUE: Final = described(
     answers={
         200: DescribedAnswer(
             "The value as it was written, of the media type that it was written with.",
+            "any bytes",
             media_type="*/*",
             headers=(*_READ_HEADERS, "X-Content-Type-Options", "Content-Security-Policy"),
         ),

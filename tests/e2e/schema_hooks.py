@@ -26,6 +26,7 @@ REFUSED_FOR_A_REASON = {
         "a write takes one condition",
         "an Idempotency-Key goes with a condition",
         "in the body: a put takes one condition",
+        "in the body: an idempotency_key goes with a condition",
         # JSON Schema can compare whole members of a list only.
         "in the body: this key is in the batch before",
         "in the body: this key is among the entries before",

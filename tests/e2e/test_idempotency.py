@@ -124,3 +124,39 @@ def test_a_name_that_cannot_be_honoured_is_refused(client: httpx.Client, key: st
         assert (answer.status_code, problem_of(answer)) == (400, "invalid-request")
     assert get(client, key).status_code == 404
     assert put(client, key, 1, headers=CREATE | {"Idempotency-Key": "k" * 255}).status_code == 201
+
+
+def test_a_batch_and_a_single_request_are_the_same_request(client: httpx.Client, key: str) -> None:
+    """An operation of a batch under a name is the request that has the same parts, sent alone: whichever is first is answered."""
+    etag = put(client, key, 1, headers=once("a", if_none_match="*")).headers["etag"]
+    put(client, key, 2)
+    raw = client.put(
+        f"/kv/{key}/raw?ttl=60", content=b"\0", headers=once("b", if_none_match="*") | {"Content-Type": "image/png"}
+    )
+    put(client, f"{key}/gone", 1)
+    match = {"if_match": "*", "idempotency_key": "c"}
+    create = {"if_none_match": "*"}
+    operations = [
+        {"op": "put", "key": key, "value": 1, "idempotency_key": "a", **create},
+        {"op": "put", "key": f"{key}/raw", "value_base64": "AA==", "media_type": "image/png", "ttl": 60}
+        | {"idempotency_key": "b", **create},
+        {"op": "delete", "key": f"{key}/gone", **match},
+    ]
+    results = client.post("/batch", json={"operations": operations}).json()["data"]
+    assert [result["status"] for result in results] == [201, 201, 200]
+    assert [f'"{result["version"]}"' for result in results[:2]] == [etag, raw.headers["etag"]]
+    put(client, f"{key}/gone", 2)
+    alone = delete(client, f"{key}/gone", headers=once("c", if_match="*"))
+    assert (alone.status_code, alone.json()["data"]["version"]) == (200, results[2]["version"])
+    assert client.post("/batch", json={"operations": operations}).json()["data"] == results
+
+
+@pytest.mark.parametrize("name", ["a", "", 'a"b', "a b", "a" * 256])
+def test_a_name_in_a_batch_is_refused_as_in_a_header(client: httpx.Client, key: str, name: str) -> None:
+    """Without a condition, and where it is no name, the whole batch is refused, and nothing of it is done."""
+    condition = {} if name == "a" else {"if_none_match": "*"}
+    named = {"op": "put", "key": key, "value": 1, "idempotency_key": name} | condition
+    answer = client.post("/batch", json={"operations": [{"op": "put", "key": f"{key}/other", "value": 1}, named]})
+    assert (answer.status_code, answer.json()["type"]) == (400, "/problems/invalid-request")
+    assert "$.operations[1]" in answer.json()["detail"]
+    assert get(client, f"{key}/other").status_code == 404

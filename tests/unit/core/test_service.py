@@ -16,6 +16,7 @@ from kvcore.errors import (
     OverloadedError,
     RejectedError,
     RequestError,
+    UnavailableError,
     ValueTooLargeError,
     VersionNotReachedError,
 )
@@ -335,3 +336,23 @@ async def test_a_failed_condition_names_no_version_of_a_deleted_key() -> None:
     with pytest.raises(ConditionFailedError) as refused:
         await stage.service.put("key", b"2", expected=written.version)
     assert refused.value.version is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "request_id", "advice"),
+    [
+        (None, b"", "sending it again is safe"),
+        (ZERO, b"r" * 32, "sending it again is safe"),
+        (ZERO, b"", "read the key before sending it again"),
+    ],
+    ids=["plain", "named", "nameless"],
+)
+async def test_a_write_without_an_answer_says_what_to_do(
+    expected: Version | None, request_id: bytes, advice: str
+) -> None:
+    """A conditional write without a name might fail by what it did itself, so it is not to be sent again as it is."""
+    stage = Stage(with_queue=False, settings=settings_of(limits=LimitSettings(write_deadline_s=0.1)))
+    stage.fail(store="hang")
+    with pytest.raises(UnavailableError, match=f"; {advice}$") as raised:
+        await stage.service.put("key", b"1", expected=expected, request_id=request_id)
+    assert raised.value.outcome == "unknown"

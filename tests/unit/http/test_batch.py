@@ -48,15 +48,17 @@ def handlers_of(stage: Stage, **limits: int) -> list[HTTPRouteHandler]:
     ]
 
 
-async def ask(handlers: list[HTTPRouteHandler], method: str, query: str, body: Any = None) -> Any:
-    """Ask that one of the handlers which is for a method."""
+async def ask(
+    handlers: list[HTTPRouteHandler], method: str, query: str, body: Any = None, *more: tuple[bytes, bytes]
+) -> Any:
+    """Ask that one of the handlers which is for a method, with more header fields if given."""
     (handler,) = (handler for handler in handlers if method in handler.http_methods)
     sent = json.dumps(body).encode()
 
     async def receive() -> HTTPReceiveMessage:
         return {"type": "http.request", "body": sent, "more_body": False}
 
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(sent))]
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(sent)), *more]
     scope: Any = {"type": "http", "method": method, "headers": headers, "query_string": query.encode()}
     scope[_GRANT] = ANYBODY
     answer = await handler.fn(Request(scope, receive))
@@ -124,6 +126,20 @@ async def test_a_batch_of_gets_is_one_bulk_call_of_each_kind(stage: Stage) -> No
     assert [result["value"] for result in missed] == [result["value"] for result in hit] == list(range(1000))
 
 
+async def test_gets_of_a_batch_read_the_store_if_asked(stage: Stage) -> None:
+    """With `Cache-Control: no-cache` the cache is not asked, though it has the keys, and the store is asked once for all."""
+    stored(stage, MANY)
+    gets = [{"op": "get", "key": f"key {number:03}"} for number in range(MANY)]
+    await batch(stage, gets)
+    stored_anew = Entry(Version(f"{MANY + 1:024x}"), b'"new"')
+    stage.store.entries["key 000"] = stored_anew
+    calls(stage)
+    no_cache = (b"cache-control", b"max-age=0, no-cache")
+    results = (await ask(handlers_of(stage), "POST", "", {"operations": gets}, no_cache))["data"]
+    assert calls(stage) == {"cache": Counter(), "queue": Counter(), "store": Counter(get=1)}
+    assert [result["value"] for result in results] == ["new", *range(1, MANY)]
+
+
 async def test_a_batch_reads_hardly_more_than_it_answers_with(stage: Stage) -> None:
     """Of 1,000 values of which few fit into the answer, the first batch may read many; later ones expect such values."""
     stored(stage, 1000)
@@ -163,20 +179,36 @@ async def test_deleting_a_page_is_one_bulk_call_of_each_kind(stage: Stage) -> No
     )
 
 
-async def test_values_of_a_page_end_it_early(stage: Stage) -> None:
-    """A page with values ends before they are more than the limit, always has a key, and its cursor misses nothing."""
-    stored(stage, 12)  # each of 1 byte, but two of 2
-    seen: list[int] = []
+async def pages(stage: Stage, query: str, *, page_bytes: int) -> list[list[dict[str, Any]]]:
+    """List to the end, and return the lines of each page."""
+    found: list[list[dict[str, Any]]] = []
     cursor = ""
     while True:
-        page = await asked(stage, "GET", f"values=true&limit=10{cursor}", page_bytes=3)
-        assert 1 <= len(page["data"]) <= 3
-        assert sum(line["size"] for line in page["data"]) <= 3
-        seen += [line["value"] for line in page["data"]]
+        page = await asked(stage, "GET", query + cursor, page_bytes=page_bytes)
+        found.append(page["data"])
         if page["cursor"] is None:
-            break
+            return found
         cursor = f"&cursor={page['cursor']}"
-    assert seen == list(range(12))
+
+
+async def test_values_of_a_page_end_it_early(stage: Stage) -> None:
+    """A page with values ends before they and their keys are more than the limit, and its cursor misses nothing."""
+    stored(stage, 12)  # each key has 9 bytes with its quotes, and each value 1, but two have 2
+    found = await pages(stage, "values=true&limit=10", page_bytes=30)
+    assert [len(page) for page in found] == [3, 3, 3, 2, 1]
+    assert [line["value"] for page in found for line in page] == list(range(12))
+
+
+@pytest.mark.parametrize("query", ["limit=10", "limit=10&values=true"])
+async def test_large_keys_of_a_page_end_it_early(stage: Stage, query: str) -> None:
+    """Keys count as they are written in JSON, with and without values; one that alone is too large has a page of its own."""
+    keys = [f"{number:02}" + "\x01" * 100 for number in range(6)]
+    for key in keys:
+        stage.store.entries[key] = Entry(Version(f"{1:024x}"), b"1")
+    assert [len(page) for page in await pages(stage, query, page_bytes=1300)] == [2, 2, 2]
+    alone = await pages(stage, query, page_bytes=500)
+    assert [line["key"] for page in alone for line in page] == keys
+    assert {len(page) for page in alone} == {1}
 
 
 async def test_values_of_a_batch_are_bounded(stage: Stage) -> None:

@@ -21,6 +21,9 @@ BEFORE_ANY_OPERATION = {"malformed-http", "header-too-large", "no-such-resource"
 OF_A_RESULT = {"answer-too-large"}
 """Problems that are part of an answer only."""
 
+WITH_OUTCOME = {"unavailable", "overloaded", "version-not-reached", "clock-skew", "rate-limited"}
+WITH_LIMIT = {"body-too-large", "value-too-large", "key-too-long"}
+
 
 @pytest.fixture
 async def schema() -> dict[str, Any]:
@@ -82,6 +85,28 @@ async def test_every_problem_is_described(schema: dict[str, Any]) -> None:
             if status == "429":
                 assert answer["headers"]["Retry-After"]["required"]
     assert told == set(PROBLEMS) - BEFORE_ANY_OPERATION - OF_A_RESULT
+
+
+async def test_every_example_of_a_problem_is_one(schema: dict[str, Any]) -> None:
+    """It has a detail, the members that such answers have, and header fields of the request's key where they come."""
+    for operation in operations(schema):
+        for status, answer in operation["responses"].items():
+            for name, example in (
+                answer.get("content", {}).get("application/problem+json", {}).get("examples", {}).items()
+            ):
+                value = example["value"]
+                assert (value["type"], value["status"]) == (f"/problems/{name}", int(status))
+                assert ("outcome" in value) == (name in WITH_OUTCOME)
+                assert ("limit_bytes" in value) == (name in WITH_LIMIT)
+                assert ("version" in value) == (name == "condition-failed")
+            assert answer["headers"]["X-Request-Id"]["required"] == (status not in ("400", "408", "503"))
+
+
+async def test_reads_that_fail_tell_where_from(schema: dict[str, Any]) -> None:
+    """The 404 of a key has the header fields of caches, and 406 those of the value too."""
+    answers = schema["paths"]["/kv"]["get"]["responses"]
+    assert {"Cache-Status", "Cache-Control"} <= set(answers["404"]["headers"])
+    assert {"ETag", "Last-Modified", "Expires-At", "Cache-Status", "Cache-Control"} <= set(answers["406"]["headers"])
 
 
 async def test_links_lead_from_a_write_to_what_can_follow(schema: dict[str, Any]) -> None:
