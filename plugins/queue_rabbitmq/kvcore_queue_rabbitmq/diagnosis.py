@@ -93,20 +93,21 @@ async def _look_at_host(settings: RabbitSettings, host: str, tls: ssl.SSLContext
         remedy = "see whether its process hangs, or whether another program has the port"
         return _error(about, what, "a connection was begun and not accepted", remedy), None
     except UnavailableError as error:
-        return _refusal(about, error), None
+        return _refusal(about, error, uses_tls=tls is not None), None
     if link.version < _OLDEST:
         what = "it is too old: its quorum queues lack what is needed"
         return _error(about, what, link.server, "upgrade it to RabbitMQ 3.10 or later"), link
     return Finding(level="ok", about=about, what=f"{link.server} lets us in"), link
 
 
-def _refusal(about: str, error: UnavailableError) -> Finding:
+def _refusal(about: str, error: UnavailableError, *, uses_tls: bool) -> Finding:
     cause = error.__cause__
-    # In TLS 1.3 the server judges our certificate after the handshake, when the driver speaks already, and wraps what it hears.
-    if cause is not None and isinstance(cause.__cause__, ssl.SSLError):
-        cause = cause.__cause__
+    # In TLS 1.3 the server judges our certificate after the handshake, when the driver speaks already, and wraps what it hears:
+    # why, or only that the connection is reset, where that comes first.
+    wrapped = None if cause is None else cause.__cause__
+    fails_behind_handshake = uses_tls and isinstance(wrapped, (ConnectionError, asyncio.IncompleteReadError))
     for kind, what, remedy in _REFUSALS:
-        if isinstance(cause, kind):
+        if isinstance(cause, kind) or isinstance(wrapped, kind) or (kind is ssl.SSLError and fails_behind_handshake):
             return _error(about, what, str(error), remedy)
     return _error(about, "it does not speak AMQP 0-9-1 as RabbitMQ does", str(error), "correct queue.rabbitmq.hosts")
 

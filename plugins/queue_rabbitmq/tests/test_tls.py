@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import ssl
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +152,21 @@ async def test_does_not_speak_to(settings: RabbitSettings, certificates: Path, c
             await queue.ping()
     found = await finding(wrong, f"host {wrong.hosts[0]}")
     assert found.what == "TLS fails", found
+
+
+async def test_a_judgement_that_is_lost_in_a_reset_is_still_one_on_tls(certificates: Path) -> None:
+    """A server that ends the connection right behind the handshake, before we have read why, was reached."""
+
+    async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificates / "server.crt", certificates / "server.key")
+    async with await asyncio.start_server(reset, "127.0.0.1", 0, ssl=tls) as server:
+        host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        settings = RabbitSettings(hosts=(host,), tls=True, ca_file=str(certificates / "ca.crt"))
+        assert (await finding(settings, f"host {host}")).what == "TLS fails"
 
 
 async def test_plain_tcp_to_the_port_for_tls_is_told(settings: RabbitSettings) -> None:
