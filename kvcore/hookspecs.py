@@ -66,6 +66,7 @@ def kvcore_routes() -> Iterable[Any]:  # type: ignore[empty-body]  # a specifica
     """Give Litestar route handlers, served beside those of kvcore. Called when an HTTP application is built.
 
     A handler's errors become problem documents like all others. A path that kvcore has itself is a start-up error.
+    The head of an answer goes out with the first part of its body.
     """
 
 

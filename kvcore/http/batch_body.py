@@ -26,7 +26,7 @@ IfMatch = Annotated[
 ]
 
 IdempotencyKey = Annotated[
-    Annotated[str, Meta(pattern=r"^[!#-~]{1,255}$", max_length=255)] | None,
+    Annotated[str, Meta(pattern=r"^[!#-~]{1,255}$(?!\n)", max_length=255)] | None,
     Meta(description="As the header field `Idempotency-Key`: with a condition only."),
 ]
 

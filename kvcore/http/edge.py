@@ -122,14 +122,14 @@ class Edge:
             grant = await self._gate.admit(scope)
             self._limiter.admit_grant(grant)
             path = scope["path"]
-            is_raw = path.startswith(RAW_PREFIX)
+            is_raw = bool(self._raw_methods) and path.startswith(RAW_PREFIX)
             if len(path) > _MAX_PATH_CHARS and not is_raw:
                 return problem("no-such-resource", "no path here is as long as this one")
             hot = self._hot.get((scope["method"], RAW_PREFIX if is_raw else path))
             if hot is not None:
                 scope[_OPERATION] = hot[1]  # type: ignore[typeddict-unknown-key]  # a scope takes what applications leave there
                 return await hot[0](request)
-            return method_not_allowed(self._raw_methods) if is_raw and self._raw_methods else self._app
+            return method_not_allowed(self._raw_methods) if is_raw else self._app
         except KvcoreError as error:
             return problem_of(error)
         except Exception as error:  # noqa: BLE001 - a fault of ours, which is logged

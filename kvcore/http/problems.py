@@ -152,7 +152,7 @@ PROBLEMS: Final = _types(
         "header-too-large",
         431,
         "Header too large",
-        "Request line and header fields together are too large. The connection is closed.",
+        "Request line and header fields together are too large, or too many. The connection is closed.",
     ),
     ProblemType("internal", 500, "Internal error", "A fault of kvcore. The log has it under the request id."),
     ProblemType("unsupported", 501, "Unsupported", "The backend that this node runs on cannot do this."),

@@ -169,7 +169,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
                 if name == b"content-length":
                     if len(value) > _MAX_LENGTH_DIGITS:
                         raise ValueError("a length that is no number")
-                elif value.lower() != b"chunked" or self.parser.get_http_version() == "1.0":
+                elif value.lower() != b"chunked" or self.parser.get_http_version() != "1.1":
                     raise ValueError("a body in another transfer coding")
         return has_body
 

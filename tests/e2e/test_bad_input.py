@@ -212,11 +212,14 @@ CASES = [
         "too many header fields in an endless head", b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 1000, 431, "header-too-large"
     ),
     Case("a length of five thousand digits", put(GOOD, b"Content-Length: " + b"0" * 5000), 400, "malformed-http"),
-    Case(
-        "chunks in HTTP/1.0",
-        b"PUT /kv HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        400,
-        "malformed-http",
+    *(
+        Case(
+            f"chunks in HTTP/{version}",
+            b"PUT /kv HTTP/%s\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % version.encode(),
+            400,
+            "malformed-http",
+        )
+        for version in ("0.9", "1.0", "2.0")
     ),
     Case("a path that is longer than any", request("GET", b"/health/live" + b"/" * 2000), 404, "no-such-resource"),
     # Requests that end early

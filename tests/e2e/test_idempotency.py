@@ -151,7 +151,7 @@ def test_a_batch_and_a_single_request_are_the_same_request(client: httpx.Client,
     assert client.post("/batch", json={"operations": operations}).json()["data"] == results
 
 
-@pytest.mark.parametrize("name", ["a", "", 'a"b', "a b", "a" * 256])
+@pytest.mark.parametrize("name", ["a", "", 'a"b', "a b", "a\n", "a" * 256])
 def test_a_name_in_a_batch_is_refused_as_in_a_header(client: httpx.Client, key: str, name: str) -> None:
     """Without a condition, and where it is no name, the whole batch is refused, and nothing of it is done."""
     condition = {} if name == "a" else {"if_none_match": "*"}
