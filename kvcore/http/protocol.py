@@ -288,7 +288,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self._is_over = self._lingers = True
         for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None:
-                cycle.disconnected = True  # nothing can be written any more
+                cycle.disconnected = True  # nothing can be written any more, no invitation to send a body either
+                cycle.waiting_for_100_continue = False
         self.pipeline.clear()
         self.flow.resume_reading()
         self.transport.write_eof()

@@ -92,3 +92,15 @@ async def test_an_invitation_to_send_the_body_is_not_kept() -> None:
     protocol.data_received(b"hi")
     await stage.settled()
     assert wire.written.endswith(b"\r\n\r\nok")
+
+
+async def test_nobody_is_invited_behind_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Whose body turns out to be broken before it is asked for, has been answered, and nothing can be written any more."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    head = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+    protocol.data_received(head + b"no chunk\r\n")
+    await stage.settled()
+    assert wire.written.count(b"HTTP/1.1 ") == 1
+    assert wire.written.startswith(b"HTTP/1.1 400 ")
+    assert caplog.records == []
