@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -24,6 +26,7 @@ from kvcore.testing.servers.process import wait_until
 
 EVERY = 1 if "FAULTS_LONG" in os.environ else 50
 """Of the listed keys, one in so many is read and deleted in both forms of the API."""
+CONNECTIONS = 8
 BLOCK = range(0x13000, 0x13430)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "unicode_names.py"
 
@@ -62,6 +65,12 @@ def left() -> list[str]:
 
 def check_both_forms(url: str, keys: list[str]) -> None:
     """Each key reads the same in both forms, is deleted in one of them by turns, and is gone in both."""
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        list(threads.map(partial(check_some, url), (keys[start::CONNECTIONS] for start in range(CONNECTIONS))))
+
+
+def check_some(url: str, keys: list[str]) -> None:
+    """Do so on a connection of its own."""
     with closing(HTTPConnection(urlsplit(url).netloc, timeout=30)) as plain:
 
         def ask(method: str, target: str) -> tuple[int, bytes]:
