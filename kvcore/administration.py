@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from kvcore.backends import Cache, DeadLetter, DeadLetters, Kind, Purged, Queue, QueueStats, Store, dead_letters_of
 from kvcore.batching import Batcher
 from kvcore.clock import HybridClock, version_at
-from kvcore.errors import UnavailableError, UnsupportedError
+from kvcore.errors import UnavailableError, UnsupportedError, changing_nothing
 from kvcore.metrics import Metrics
 from kvcore.model import NEVER, Entry, Mutation
 from kvcore.settings import Settings
@@ -87,7 +86,7 @@ class Administration:
             UnavailableError: it cannot be asked.
         """
         queue = self._chosen_queue()
-        with _changing_nothing():
+        with changing_nothing():
             return await queue.guarded("stats", lambda _: queue.backend.stats())(None)
 
     async def lag_s(self) -> float:
@@ -98,7 +97,7 @@ class Administration:
             UnavailableError: it cannot be asked, or the probe is not back within five seconds.
         """
         self._chosen_queue()
-        with _changing_nothing():
+        with changing_nothing():
             try:
                 async with asyncio.timeout(_PROBE_S):
                     return await self._probes(None)
@@ -124,7 +123,7 @@ class Administration:
             UnavailableError: it cannot be asked.
         """
         self._letters()
-        with _changing_nothing():
+        with changing_nothing():
             return await self._listings(limit)
 
     async def dead_letter(self, id: str) -> DeadLetter | None:  # noqa: A002 - what it is called everywhere
@@ -169,13 +168,3 @@ def _patient(tier: Tier[Any], operation: str, call: Callable[[T], Awaitable[U]])
 
 def _single(name: str, call: Callable[[Sequence[T]], Awaitable[Sequence[U]]]) -> Batcher[T, U]:
     return Batcher(call, name=name, in_flight=1, batch=1, waiting=_ASKING, joined=True)
-
-
-@contextmanager
-def _changing_nothing() -> Iterator[None]:
-    """Say of what fails that nothing was done: whoever only looks changes nothing, whatever became of it."""
-    try:
-        yield
-    except UnavailableError as error:
-        error.outcome = "not-applied"
-        raise

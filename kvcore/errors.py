@@ -28,6 +28,8 @@ it opens, `SettingsError`. Nothing of its driver leaves it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 __all__ = (
@@ -50,6 +52,7 @@ __all__ = (
     "UnsupportedError",
     "ValueTooLargeError",
     "VersionNotReachedError",
+    "changing_nothing",
 )
 
 Fate = Literal["not-applied", "unknown"]
@@ -169,3 +172,13 @@ class ClockSkewError(UnavailableError):
 
     def __init__(self, message: str, *, outcome: Fate = "not-applied", retry_after_s: float = 1.0) -> None:
         super().__init__(message, outcome=outcome, retry_after_s=retry_after_s)
+
+
+@contextmanager
+def changing_nothing() -> Iterator[None]:
+    """Let what fails say that nothing was done: whoever only reads changes nothing, whatever became of it."""
+    try:
+        yield
+    except UnavailableError as error:
+        error.outcome = "not-applied"
+        raise

@@ -162,7 +162,7 @@ class Node(Instance):
     @property
     def limits(self) -> Limits:
         """The largest key and value that this node takes now."""
-        return self.service.limits
+        return self.service.bounds.limits
 
 
 class WorkerInstance(Instance):

@@ -1,14 +1,14 @@
 """The key-value service: how a read and a write go through the three tiers.
 
 Write: reserve the slot in the cache (the clock takes note of the version found there) → stamp → publish and wait for
-the confirm → install in the cache → answer "accepted". Confirm comes before install: nobody reads what was never
-accepted. With `stored`, and for every condition, the worker's outcome is waited for instead. Without a queue, or when
-it is down, the node applies to the store itself, which is guarded by the same versions.
+the confirm → install in the cache → answer "accepted". With `stored`, and for every condition, the worker's outcome is
+waited for instead. Without a queue, or when it is down, the node applies to the store itself, which is guarded by the
+same versions.
 
-Read: cache → on a miss a lease, then the store, then a fill by that lease. Who misses the lease waits for that fill a
-while: however many readers on however many nodes miss a key at once, the store is asked once.
+Read: cache → on a miss a lease, then the store, then a fill by that lease.
 
-A failing cache never fails a request. See `kvcore.slots` for why the steps have this order.
+What versions, conditions and answers mean is here; how the tiers are asked, in `kvcore.write_path` and
+`kvcore.read_path`.
 """
 
 from __future__ import annotations
@@ -17,47 +17,41 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from kvcore.applying import Lifetimes, Write
+from kvcore.applying import Lifetimes
 from kvcore.backends import (
     Ability,
     Cache,
     CacheStats,
-    Install,
-    Limits,
     Queue,
-    Reserve,
     Scanned,
     Store,
     listing_of,
 )
-from kvcore.batching import Batcher
+from kvcore.bounds import Bounds
 from kvcore.clock import HybridClock, version_at, version_ms
-from kvcore.direct import DirectWrites
 from kvcore.errors import (
     CircuitOpenError,
     ClockSkewError,
     ConditionFailedError,
-    InvalidKeyError,
-    KeyTooLongError,
     OverloadedError,
     RejectedError,
     RequestError,
     UnavailableError,
     UnsupportedError,
-    ValueTooLargeError,
     VersionNotReachedError,
+    changing_nothing,
 )
 from kvcore.metrics import Metrics, ReadResult
 from kvcore.model import JSON, NEVER, PRESENT, ZERO, Entry, Mutation, Outcome, Verdict, Version
+from kvcore.read_path import ReadPath
 from kvcore.settings import Settings
-from kvcore.slots import Reservation
-from kvcore.tiers import Tier, nothing_of
+from kvcore.tiers import Tier
 from kvcore.tracing import ORIGIN
+from kvcore.write_path import WritePath
 
 __all__ = ("MAX_TTL_S", "Ack", "Found", "KeyValueService", "Restored", "Written")
 
@@ -72,8 +66,6 @@ _FIRST_POLL_S: Final = 0.002
 _LONGEST_POLL_S: Final = 0.2
 _POLLS_PER_S: Final = 2500
 """By all who wait for a version together: a fraction of what a node can do."""
-_FOLLOW_S: Final = 0.2
-"""How long a reader waits for another's fill: longer than a store takes. Then it asks the store itself."""
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -113,17 +105,14 @@ class KeyValueService:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._queue = queue
         self._metrics = metrics
         self._reads = metrics.reads.results
         self._writes = metrics.writes
-        self._lifetimes = Lifetimes(settings.cache)
         self._tokens = itertools.count()
         # Who waits does nothing, and for seconds: others must be served meanwhile.
         self._awaiting, self._most_awaiting = 0, max(1, settings.limits.concurrent_requests // 2)
         self._store = store.backend
-        self._limits = self._theirs = store.backend.limits
-        self._take_note_of_limits()
+        self.bounds = Bounds(settings.limits, store.backend)
         # An acceptance must not be worth less than the store's own word.
         self.accepts = queue is not None and (
             Ability.DURABLE in queue.backend.abilities or Ability.DURABLE not in store.backend.abilities
@@ -131,77 +120,24 @@ class KeyValueService:
         self.default_ack: Ack = (
             "accepted" if queue is not None and Ability.DURABLE in queue.backend.abilities else "stored"
         )
-
-        self._direct = DirectWrites(
-            apply=store.guarded("apply", store.backend.apply),
-            refresh=cache.guarded("refresh", cache.backend.refresh),
-            lifetimes=self._lifetimes,
-            metrics=metrics.writes,
+        lifetimes = Lifetimes(settings.cache)
+        self._read_path = ReadPath(cache, store, lifetimes=lifetimes, new_token=self._new_token, metrics=metrics)
+        self._write_path = WritePath(
+            cache,
+            queue,
+            store,
+            lifetimes=lifetimes,
+            metrics=metrics,
             applied=applied,
             logs_mutations=settings.log.requests,
         )
-        self._read = cache.batcher(
-            cache.guarded("read", cache.backend.read), joined=True, observe=metrics.tiers.batches("cache", "read")
-        )
-        self._reserve = cache.batcher(
-            cache.guarded("reserve", cache.backend.reserve), observe=metrics.tiers.batches("cache", "reserve")
-        )
-        self._install = cache.batcher(
-            nothing_of(cache.guarded("install", cache.backend.install)),
-            weigh=lambda install: len(install.key) + len(install.entry.value or b"") + 64,
-            observe=metrics.tiers.batches("cache", "install"),
-        )
-        self._lease = cache.guarded("reserve", cache.backend.reserve)
-        self._fill_slots = cache.guarded("install", cache.backend.install)
-        self._ask_store = store.guarded("get", store.backend.get)
-        self._lead = store.batcher(self._fill_all, joined=True, observe=metrics.tiers.batches("store", "fill"))
         self._cache_stats = cache.guarded("stats", _asked_nothing(cache.backend.stats))
         self._scan = store.guarded("scan", self._scan_store)
-        self._get = store.batcher(self._ask_store, joined=True, observe=metrics.tiers.batches("store", "get"))
-        self._apply = store.batcher(
-            self._direct.apply, weigh=_weight_of_write, observe=metrics.tiers.batches("store", "apply")
-        )
-        if queue is not None:
-            publish = queue.guarded("publish", partial(queue.backend.publish, "writes"))
-            self._publish = queue.batcher(
-                nothing_of(publish), weigh=_weight, observe=metrics.tiers.batches("queue", "publish")
-            )
-            self._submit = queue.batcher(
-                # A worker that does not answer says nothing about the queue.
-                queue.guarded("submit", queue.backend.submit, slow_is_failure=False),
-                weigh=_weight,
-                observe=metrics.tiers.batches("queue", "submit"),
-            )
-
-    @property
-    def limits(self) -> Limits:
-        """The largest key and value that are taken now: what is configured, or what the store takes where that is less."""
-        if self._store.limits is not self._theirs:
-            self._take_note_of_limits()
-        return self._limits
-
-    def _take_note_of_limits(self) -> None:
-        ours, self._theirs = self._settings.limits, self._store.limits
-        self._limits = Limits(
-            max_key_bytes=min(ours.max_key_bytes, self._theirs.max_key_bytes),
-            max_value_bytes=min(ours.max_value_bytes, self._theirs.max_value_bytes),
-        )
 
     async def aclose(self) -> None:
         """Wait for what is under way."""
-        batchers: list[Batcher[Any, Any]] = [
-            self._read,
-            self._reserve,
-            self._install,
-            self._lead,
-            self._get,
-            self._apply,
-        ]
-        if self._queue is not None:
-            batchers += [self._publish, self._submit]
-        for batcher in batchers:
-            await batcher.aclose()
-        await self._direct.aclose()
+        await self._read_path.aclose()
+        await self._write_path.aclose()
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -219,14 +155,14 @@ class KeyValueService:
             OverloadedError: too many wait for theirs already.
             UnavailableError: the cache does not have the key and the store cannot be asked.
         """
-        self._check_key(key)
+        self.bounds.check_key(key)
         if min_version != ZERO and self._clock.is_ahead(min_version):
             raise RequestError(f"min_version {min_version} lies in the future: no node has given it; send an ETag's")
         use: CacheUse = "bypass"
         counted: ReadResult = "bypass"
         if not from_store:
             try:
-                entry = await self._read(key)
+                entry = await self._read_path.read_cache(key)
             except CircuitOpenError:
                 entry = None
             except UnavailableError:
@@ -239,17 +175,18 @@ class KeyValueService:
                 self._reads["negative" if found.entry is None else "hit"].inc()
                 return found
         self._reads[counted].inc()
+        with changing_nothing():
+            entry = await self._behind_the_cache(key, fills=use == "miss")
+            if entry.version < min_version:
+                entry = await self._awaited(key, min_version, wait_s)
+        return self._found(entry, use)
+
+    async def _behind_the_cache(self, key: str, *, fills: bool) -> Entry:
         try:
             async with asyncio.timeout(self._settings.limits.read_deadline_s):
-                entry = await (self._fill(key) if use == "miss" else self._stored(key))
+                return await (self._read_path.filled(key) if fills else self._read_path.stored(key))
         except TimeoutError:
-            raise UnavailableError("the store did not answer in time", outcome="not-applied") from None
-        except UnavailableError as error:
-            error.outcome = "not-applied"  # a read changes nothing, whatever became of it
-            raise
-        if entry.version < min_version:
-            entry = await self._awaited(key, min_version, wait_s)
-        return self._found(entry, use)
+            raise UnavailableError("the store did not answer in time") from None
 
     def _found(self, entry: Entry, use: CacheUse) -> Found:
         try:
@@ -257,50 +194,6 @@ class KeyValueService:
         except ClockSkewError as error:
             logger.debug("read a version from the future: %s", error)
         return Found(entry if entry.is_live(self._clock.now_ms()) else None, use)
-
-    async def _stored(self, key: str) -> Entry:
-        return await self._get(key) or Entry(ZERO)
-
-    async def _fill(self, key: str) -> Entry:
-        """Read the store, and leave what it has in the cache; where somebody else is doing just that, wait a while for them."""
-        entry = await self._lead(key)
-        pause_s = _FIRST_POLL_S
-        waits_until = asyncio.get_running_loop().time() + _FOLLOW_S
-        while entry is None:
-            await asyncio.sleep(pause_s)  # a fill by another node tells nobody here
-            pause_s *= 2
-            entry = await self._cached(key)
-            if entry is None:
-                # The lease may have been dropped meanwhile, so it is asked for again.
-                patient = asyncio.get_running_loop().time() < waits_until
-                entry = await (self._lead(key) if patient else self._stored(key))
-        return entry
-
-    async def _fill_all(self, keys: Sequence[str]) -> Sequence[Entry | None]:
-        """Ask for the leases on keys, read the store, and fill; None where the cache is being, or has been, filled by others."""
-        lease_ms = self._lifetimes.lease_ms
-        asked = [Reserve(key, self._token(), reader=True, lifetime_ms=lease_ms) for key in keys]
-        try:
-            leases = await self._lease(asked)
-        except UnavailableError:
-            return await self._read_store(keys)
-        granted = [reserve for reserve, lease in zip(asked, leases, strict=True) if lease.granted]
-        self._metrics.reads.leases_refused.inc(len(asked) - len(granted))
-        if not granted:
-            return [None] * len(keys)
-        entries = await self._read_store([reserve.key for reserve in granted])
-        found = {reserve.key: entry for reserve, entry in zip(granted, entries, strict=True)}
-        fills = [
-            Install(one.key, found[one.key], one.token, self._lifetimes.entry_ms(found[one.key])) for one in granted
-        ]
-        try:
-            await self._fill_slots(fills)
-        except UnavailableError as error:
-            logger.debug("not filled into the cache: %s", error)
-        return [found.get(key) for key in keys]
-
-    async def _read_store(self, keys: Sequence[str]) -> list[Entry]:
-        return [entry or Entry(ZERO) for entry in await self._ask_store(keys)]
 
     async def _awaited(self, key: str, min_version: Version, wait_s: float) -> Entry:
         """Ask the store again until it has the version, at growing intervals, which are longer the more wait."""
@@ -313,7 +206,7 @@ class KeyValueService:
         try:
             async with asyncio.timeout(wait_s):
                 while True:
-                    entry = await self._stored(key)
+                    entry = await self._read_path.stored(key)
                     if entry.version >= min_version:
                         return entry
                     if entry.version == ZERO and min_version < forgotten:
@@ -339,12 +232,9 @@ class KeyValueService:
         """
         listing_of(self._store)
         if prefix:
-            self._check_key(prefix)  # what cannot be a key is no key's beginning
-        try:
+            self.bounds.check_key(prefix)  # what cannot be a key is no key's beginning
+        with changing_nothing():
             return await self._scan((prefix, after, limit))
-        except UnavailableError as error:
-            error.outcome = "not-applied"
-            raise
 
     async def _scan_store(self, asked: tuple[str, str | None, int]) -> Scanned:
         return await listing_of(self._store).scan(*asked)
@@ -356,12 +246,9 @@ class KeyValueService:
             UnavailableError: the store cannot be asked.
         """
         now_ms = self._clock.now_ms()
-        try:
-            held = await self._ask_store(keys)
-        except UnavailableError as error:
-            error.outcome = "not-applied"
-            raise
-        return [entry if entry is not None and entry.is_live(now_ms) else None for entry in held]
+        with changing_nothing():
+            held = await self._read_path.all_stored(keys)
+        return [entry if entry.is_live(now_ms) else None for entry in held]
 
     async def cache_stats(self) -> CacheStats:
         """Return the cache in numbers, as its backend sees it.
@@ -369,11 +256,8 @@ class KeyValueService:
         Raises:
             UnavailableError: it cannot be asked.
         """
-        try:
+        with changing_nothing():
             return await self._cache_stats(None)
-        except UnavailableError as error:
-            error.outcome = "not-applied"
-            raise
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -389,7 +273,7 @@ class KeyValueService:
         request_id: bytes = b"",
     ) -> Written:
         """Write a value of at most `limits.max_value_bytes`. `ttl_s`: whole seconds from 1. For the rest see `delete`."""
-        self._check_value(value)
+        self.bounds.check_value(value)
         if ttl_s is not None and not 1 <= ttl_s <= MAX_TTL_S:
             raise RequestError(f"the ttl must be from 1 to {MAX_TTL_S} whole seconds")
         return await self._write(key, value, media_type, ttl_s, expected, ack, request_id)
@@ -421,7 +305,7 @@ class KeyValueService:
             RequestError: it can never succeed: it is a tombstone, its version lies in the future, or its end too far in it.
             UnavailableError: `outcome` tells what became of it.
         """
-        self._check_key(key)
+        self.bounds.check_key(key)
         self._check_restored(entry)
         self._clock.absorb(entry.version)  # what is written to the key from now on is newer
         if not entry.is_live(self._clock.now_ms()):
@@ -429,7 +313,7 @@ class KeyValueService:
         try:
             async with asyncio.timeout(self._settings.limits.write_deadline_s):
                 mutation = Mutation(key, entry, traceparent=ORIGIN.get().traceparent, restored=True)
-                outcome = await self._log_or_apply(mutation, "", accept=False)
+                outcome = await self._write_path.send(mutation, "", accept=False)
         except TimeoutError:
             raise UnavailableError(
                 "the entry got no answer in time; sending it again is safe", outcome="unknown"
@@ -443,7 +327,7 @@ class KeyValueService:
     def _check_restored(self, entry: Entry) -> None:
         if entry.value is None or entry.version <= NEVER:
             raise RequestError("what has no value or no version cannot be restored")
-        self._check_value(entry.value)
+        self.bounds.check_value(entry.value)
         if version_ms(entry.version) > self._clock.now_ms():
             # It is not cached, so no other node would know of it, and what these accept from now on would be lost below it.
             raise RequestError(f"version {entry.version} lies in the future: restore it later, or is a clock wrong?")
@@ -461,7 +345,7 @@ class KeyValueService:
         ack: Ack | None,
         request_id: bytes,
     ) -> Written:
-        self._check_key(key)
+        self.bounds.check_key(key)
         if request_id:
             self._check_request(expected)
         accept = expected is None and self.accepts and (ack or self.default_ack) == "accepted"
@@ -470,8 +354,10 @@ class KeyValueService:
             async with asyncio.timeout(self._settings.limits.write_deadline_s):
                 pause_s = _FIRST_POLL_S
                 while True:
-                    token = self._token()
-                    seen = await self._reserve_for_writing(key, token)
+                    token = self._new_token()
+                    seen = await self._write_path.reserve(key, token)
+                    if seen is not None:
+                        self._clock.absorb(seen)
                     condition = expected
                     if _is_past(seen, expected):
                         if not request_id:
@@ -480,7 +366,7 @@ class KeyValueService:
                         condition = NEVER
                     entry = Entry(self._clock.stamp(), value, media_type, expires_at_ms)
                     mutation = Mutation(key, entry, condition, request_id, ORIGIN.get().traceparent)
-                    outcome = await self._log_or_apply(mutation, token, accept=accept)
+                    outcome = await self._write_path.send(mutation, token, accept=accept)
                     if outcome is None:
                         return Written(entry.version, stored=False)
                     if not self._must_repeat(mutation, outcome, seen):
@@ -521,76 +407,16 @@ class KeyValueService:
             raise UnavailableError("the write was repeated on its way and may have been applied and overwritten since")
         return Written(outcome.version if mutation.request_id else mutation.version, stored=True)
 
-    async def _reserve_for_writing(self, key: str, token: str) -> Version | None:
-        """Announce a write to the cache, and learn from it which version is the newest, if the cache has one."""
-        try:
-            slot: Reservation = await self._reserve(
-                Reserve(key, token, reader=False, lifetime_ms=self._lifetimes.lease_ms)
-            )
-        except UnavailableError:
-            return None
-        if slot.version is not None:
-            self._clock.absorb(slot.version)
-        return slot.version
-
     async def _condition_failed(self, key: str, expected: Version | None) -> ConditionFailedError:
-        entry = await self._cached(key)
+        entry = await self._read_path.cached(key)
         return ConditionFailedError(
             f"the key is not as the condition wants it: it is past version {expected}",
             version=entry.version if entry is not None and entry.is_live(self._clock.now_ms()) else None,
         )
 
-    async def _log_or_apply(self, mutation: Mutation, token: str, *, accept: bool) -> Outcome | None:
-        """Send a mutation through the queue, or, when there is none or it is down, straight to the store.
-
-        None: the queue has accepted it.
-        """
-        ambiguous = False
-        if self._queue is not None:
-            try:
-                if not accept:
-                    outcome = await self._submit(mutation)
-                    self._writes.ways["queue"].inc()
-                    return outcome
-                await self._publish(mutation)
-            except OverloadedError:
-                raise
-            except UnavailableError as error:
-                logger.debug("not through the queue: %s", error)
-                ambiguous = error.outcome == "unknown"
-            else:
-                self._writes.ways["queue"].inc()
-                await self._install_quietly(mutation.key, mutation.entry, token, self._lifetimes.pending_ms())
-                return None
-        try:
-            outcome = await self._apply(Write(mutation, token))
-        except UnavailableError as error:
-            if ambiguous:
-                error.outcome = "unknown"
-            raise
-        self._writes.ways["store"].inc()
-        if self._queue is not None:
-            self._writes.past_queue.inc()
-        if ambiguous and not mutation.request_id and outcome.verdict in (Verdict.CONFLICT, Verdict.SUPERSEDED):
-            # A worker may have applied it before what is newer came. It must neither be called failed nor be stamped anew.
-            return msgspec.structs.replace(outcome, verdict=Verdict.UNKNOWN)
-        return outcome
-
     # --- small things -------------------------------------------------------------------------------------------------
 
-    async def _cached(self, key: str) -> Entry | None:
-        try:
-            return await self._read(key)
-        except UnavailableError:
-            return None
-
-    async def _install_quietly(self, key: str, entry: Entry, token: str, lifetime_ms: int) -> None:
-        try:
-            await self._install(Install(key, entry, token, lifetime_ms))
-        except UnavailableError as error:
-            logger.debug("not installed in the cache: %s", error)
-
-    def _token(self) -> str:
+    def _new_token(self) -> str:
         return f"{self._clock.tag}{next(self._tokens):x}"
 
     def _check_request(self, expected: Version | None) -> None:
@@ -601,39 +427,10 @@ class KeyValueService:
                 f"{type(self._store).__name__} does not remember requests: leave out Idempotency-Key"
             )
 
-    def _check_value(self, value: bytes) -> None:
-        limit = self.limits.max_value_bytes
-        if len(value) > limit:
-            raise ValueTooLargeError(
-                f"the value has {len(value)} bytes, and at most {limit} are allowed", limit_bytes=limit
-            )
-
-    def _check_key(self, key: str) -> None:
-        if not key or "\0" in key:
-            raise InvalidKeyError("a key is 1 byte or longer and holds no NUL")
-        limit = self.limits.max_key_bytes
-        if key.isascii():
-            size = len(key)
-        else:
-            try:
-                size = len(key.encode())
-            except UnicodeEncodeError:
-                raise InvalidKeyError("the key cannot be written as UTF-8: it holds half of a surrogate pair") from None
-        if size > limit:
-            raise KeyTooLongError(f"the key has {size} bytes, and at most {limit} are allowed", limit_bytes=limit)
-
 
 def _is_past(seen: Version | None, expected: Version | None) -> bool:
     """Tell whether the cache shows that the version which a write expects is not the newest."""
     return seen is not None and expected is not None and expected not in (ZERO, PRESENT) and seen > expected
-
-
-def _weight(mutation: Mutation) -> int:
-    return mutation.size_bytes
-
-
-def _weight_of_write(write: Write) -> int:
-    return write.mutation.size_bytes
 
 
 def _asked_nothing(call: Callable[[], Awaitable[T]]) -> Callable[[None], Awaitable[T]]:

@@ -35,7 +35,7 @@ def kv_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
         query = read_query(scope["query_string"], WriteQuery)
         asked = write_headers(scope["headers"])
         grant_of(scope).check_scope("write")
-        data = parse_put(await read_body(request.receive, scope["headers"], body_limit(service.limits)))
+        data = parse_put(await read_body(request.receive, scope["headers"], body_limit(service.bounds.limits)))
         grant = grant_for_key(scope, "write", data.key)
         value = bytes(data.value)
         request_id = asked.request_id(grant, "PUT", data.key, value, JSON, data.ttl)

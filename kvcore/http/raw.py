@@ -55,7 +55,7 @@ def raw_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
         asked = write_headers(scope["headers"])
         media_type = read_media_type(asked.content_type)
         grant = grant_for_key(scope, "write", key)
-        limit = service.limits.max_value_bytes
+        limit = service.bounds.limits.max_value_bytes
         value = await read_body(request.receive, scope["headers"], limit, too_large="value-too-large")
         if media_type == JSON:
             check_json(value)

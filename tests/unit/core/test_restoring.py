@@ -91,7 +91,7 @@ async def test_the_limits_of_keys_and_values_hold() -> None:
     """What could not be written cannot be restored."""
     async with stage_of(with_queue=False) as stage:
         with pytest.raises(ValueTooLargeError):
-            await stage.service.restore("key", Entry(OLD, bytes(stage.service.limits.max_value_bytes + 1)))
+            await stage.service.restore("key", Entry(OLD, bytes(stage.service.bounds.limits.max_value_bytes + 1)))
         with pytest.raises(RequestError):
             await stage.service.restore("k\0y", Entry(OLD, b"value"))
 

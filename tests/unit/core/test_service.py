@@ -271,7 +271,7 @@ async def test_a_key_that_cannot_be_one_is_refused(key: str, error: type[Excepti
 async def test_the_longest_key_and_the_largest_value_are_taken() -> None:
     """The limits themselves are within the limits; one more byte is not."""
     stage = Stage(with_queue=False)
-    largest = stage.service.limits.max_value_bytes
+    largest = stage.service.bounds.limits.max_value_bytes
     await stage.service.put("k" * 65_536, b"x" * largest)
     with pytest.raises(ValueTooLargeError) as refused:
         await stage.service.put("key", b"x" * (largest + 1))
