@@ -68,18 +68,16 @@ listener = socket.create_server(("127.0.0.1", 0))
 first = Path("first")
 
 def run(sibling):
-    def stop(number, frame):
-        socket.create_connection(listener.getsockname()).close()
-        os.write(1, f"{sibling.all_stop()}\n".encode())
-        os._exit(0)
-
-    signal.signal(signal.SIGTERM, stop)
+    # Blocked, it can be waited for: a handler would not run if the signal came in the moment before a read that blocks.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     if sibling.number == 0 and first.exists():
         os.kill(os.getppid(), signal.SIGTERM)
     elif sibling.number == 0:
         first.write_text(str(os.getpid()))
     sibling.is_ready()
-    os.read(sibling.lifeline, 1)
+    if signal.sigtimedwait([signal.SIGTERM], 30):
+        socket.create_connection(listener.getsockname()).close()
+        os.write(1, f"{sibling.all_stop()}\n".encode())
 
 run_processes(listener, 2, run, lambda: os.kill(int(first.read_text()), signal.SIGTERM))
 print("closed" if listener.fileno() < 0 else "open")
