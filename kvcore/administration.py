@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from kvcore.backends import Cache, DeadLetter, DeadLetters, Kind, Purged, Queue, QueueStats, Store, dead_letters_of
 from kvcore.batching import Batcher
 from kvcore.clock import HybridClock, version_at
-from kvcore.errors import UnavailableError, UnsupportedError, changing_nothing
+from kvcore.errors import ChangingNothing, UnavailableError, UnsupportedError
 from kvcore.metrics import Metrics
 from kvcore.model import NEVER, Entry, Mutation
 from kvcore.settings import Settings
@@ -86,7 +86,7 @@ class Administration:
             UnavailableError: it cannot be asked.
         """
         queue = self._chosen_queue()
-        with changing_nothing():
+        with ChangingNothing():
             return await queue.guarded("stats", lambda _: queue.backend.stats())(None)
 
     async def lag_s(self) -> float:
@@ -97,7 +97,7 @@ class Administration:
             UnavailableError: it cannot be asked, or the probe is not back within five seconds.
         """
         self._chosen_queue()
-        with changing_nothing():
+        with ChangingNothing():
             try:
                 async with asyncio.timeout(_PROBE_S):
                     return await self._probes(None)
@@ -123,7 +123,7 @@ class Administration:
             UnavailableError: it cannot be asked.
         """
         self._letters()
-        with changing_nothing():
+        with ChangingNothing():
             return await self._listings(limit)
 
     async def dead_letter(self, id: str) -> DeadLetter | None:  # noqa: A002 - what it is called everywhere

@@ -28,12 +28,12 @@ it opens, `SettingsError`. Nothing of its driver leaves it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Literal
 
 __all__ = (
     "AccessError",
+    "ChangingNothing",
     "CircuitOpenError",
     "ClockSkewError",
     "ConditionFailedError",
@@ -52,7 +52,6 @@ __all__ = (
     "UnsupportedError",
     "ValueTooLargeError",
     "VersionNotReachedError",
-    "changing_nothing",
 )
 
 Fate = Literal["not-applied", "unknown"]
@@ -174,11 +173,16 @@ class ClockSkewError(UnavailableError):
         super().__init__(message, outcome=outcome, retry_after_s=retry_after_s)
 
 
-@contextmanager
-def changing_nothing() -> Iterator[None]:
-    """Let what fails say that nothing was done: whoever only reads changes nothing, whatever became of it."""
-    try:
-        yield
-    except UnavailableError as error:
-        error.outcome = "not-applied"
-        raise
+class ChangingNothing:
+    """A context in which what fails says that nothing was done: whoever only reads changes nothing, whatever became of it."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, UnavailableError):
+            error.outcome = "not-applied"

@@ -34,6 +34,7 @@ from kvcore.backends import (
 from kvcore.bounds import Bounds
 from kvcore.clock import HybridClock, version_at, version_ms
 from kvcore.errors import (
+    ChangingNothing,
     CircuitOpenError,
     ClockSkewError,
     ConditionFailedError,
@@ -43,7 +44,6 @@ from kvcore.errors import (
     UnavailableError,
     UnsupportedError,
     VersionNotReachedError,
-    changing_nothing,
 )
 from kvcore.metrics import Metrics, ReadResult
 from kvcore.model import JSON, NEVER, PRESENT, ZERO, Entry, Mutation, Outcome, Verdict, Version
@@ -175,7 +175,7 @@ class KeyValueService:
                 self._reads["negative" if found.entry is None else "hit"].inc()
                 return found
         self._reads[counted].inc()
-        with changing_nothing():
+        with ChangingNothing():
             entry = await self._behind_the_cache(key, fills=use == "miss")
             if entry.version < min_version:
                 entry = await self._awaited(key, min_version, wait_s)
@@ -233,7 +233,7 @@ class KeyValueService:
         listing_of(self._store)
         if prefix:
             self.bounds.check_key(prefix)  # what cannot be a key is no key's beginning
-        with changing_nothing():
+        with ChangingNothing():
             return await self._scan((prefix, after, limit))
 
     async def _scan_store(self, asked: tuple[str, str | None, int]) -> Scanned:
@@ -246,7 +246,7 @@ class KeyValueService:
             UnavailableError: the store cannot be asked.
         """
         now_ms = self._clock.now_ms()
-        with changing_nothing():
+        with ChangingNothing():
             held = await self._read_path.all_stored(keys)
         return [entry if entry.is_live(now_ms) else None for entry in held]
 
@@ -256,7 +256,7 @@ class KeyValueService:
         Raises:
             UnavailableError: it cannot be asked.
         """
-        with changing_nothing():
+        with ChangingNothing():
             return await self._cache_stats(None)
 
     # --- writing ------------------------------------------------------------------------------------------------------
