@@ -23,6 +23,7 @@ from kvcore.cli._app import app
 from kvcore.cli._toml import literal
 from kvcore.config import Setting, describe, resolve
 from kvcore.http.app import build_app
+from kvcore.http.openapi import OF_EVERY_REQUEST
 from kvcore.http.problems import PROBLEMS
 from kvcore.metrics import Metrics, Values
 from kvcore.plugins import load_plugins
@@ -30,7 +31,6 @@ from kvcore.runtime import open_node
 from kvcore.secret import Secret
 
 FOLDER: Final = Path(__file__).parent
-OF_EVERY_REQUEST: Final = ("X-Request-Id", "traceparent")
 
 CLI_HEAD: Final = """\
 # The command line

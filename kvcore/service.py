@@ -315,9 +315,7 @@ class KeyValueService:
                 mutation = Mutation(key, entry, traceparent=ORIGIN.get().traceparent, restored=True)
                 outcome = await self._write_path.send(mutation, "", accept=False)
         except TimeoutError:
-            raise UnavailableError(
-                "the entry got no answer in time; sending it again is safe", outcome="unknown"
-            ) from None
+            raise UnavailableError("the entry got no answer in time", outcome="unknown") from None
         if outcome is None or outcome.verdict is Verdict.APPLIED:
             return Restored(entry.version, "restored")
         if outcome.verdict is Verdict.REJECTED:
@@ -377,9 +375,7 @@ class KeyValueService:
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_POLL_S)
         except TimeoutError:
-            nameless = expected is not None and not request_id  # sent again, it might fail by what it did itself
-            what_to_do = "read the key before sending it again" if nameless else "sending it again is safe"
-            raise UnavailableError(f"the write got no answer in time; {what_to_do}", outcome="unknown") from None
+            raise UnavailableError("the write got no answer in time", outcome="unknown") from None
 
     def _must_repeat(self, mutation: Mutation, outcome: Outcome, seen: Version | None) -> bool:
         """Tell whether the outcome is due to clocks or to lag, and not to what other writers did on purpose.

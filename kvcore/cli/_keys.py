@@ -91,14 +91,14 @@ def get(
         )
     with connected(url, token_file) as client:
         if head:
-            line = _there(key, client.head(key, min_version=min_version, wait_s=wait, from_store=no_cache))
-            show(key_members(line), _described(line), as_json=as_json)
+            line = _or_exit(key, client.head(key, min_version=min_version, wait_s=wait, from_store=no_cache))
+            show(key_members(line), _table_of(line), as_json=as_json)
             return
         found = client.get(key, min_version=min_version, wait_s=wait, from_store=no_cache, if_none_match=if_none_match)
     if isinstance(found, str):
         note(f"the key {key!r} still has version {found}")
         raise typer.Exit(ExitCode.CONDITION_FAILED)
-    value = _there(key, found)
+    value = _or_exit(key, found)
     if output is not None:
         save(output, value.data)
     elif as_json or value.is_json:
@@ -163,7 +163,7 @@ def put(
         raise typer.BadParameter("a write has one condition: this or --if-none-match", param_hint="--if-match")
     what = _loaded(file) if file is not None else _value(value or "", json_value=json_value)
     is_conditional = if_match is not None or if_none_match
-    name = _name(idempotency_key, is_conditional=is_conditional)
+    name = _idempotency_key(idempotency_key, is_conditional=is_conditional)
     with connected(url, token_file, if_unknown=_what_to_do(name, is_conditional=is_conditional)) as client:
         written = client.put(
             key,
@@ -209,7 +209,7 @@ def delete(
         _delete_all(prefix, url, token_file, ack, yes=yes, as_json=as_json)
         return
     is_conditional = if_match is not None
-    name = _name(idempotency_key, is_conditional=is_conditional)
+    name = _idempotency_key(idempotency_key, is_conditional=is_conditional)
     with connected(url, token_file, if_unknown=_what_to_do(name, is_conditional=is_conditional)) as client:
         written = client.delete(key or "", ack=ack, if_match=if_match, idempotency_key=name or False)
     _show_written(written, as_json=as_json)
@@ -231,7 +231,7 @@ def _show_written(written: Written, *, as_json: bool) -> None:
     show(found, f"{detail} {written.version}", as_json=as_json)
 
 
-def _name(text: str | None, *, is_conditional: bool) -> str:
+def _idempotency_key(text: str | None, *, is_conditional: bool) -> str:
     """Return the idempotency key to send, "": none. It is made here, not by the client, so that it can be told."""
     return uuid4().hex if text is None and is_conditional else text or ""
 
@@ -243,14 +243,15 @@ def _what_to_do(name: str, *, is_conditional: bool) -> str:
     return READ_FIRST if is_conditional else SEND_AGAIN
 
 
-def _there(key: str, found: T | None) -> T:
+def _or_exit(key: str, found: T | None) -> T:
+    """Return what was found, or end with the exit code of what was not."""
     if found is None:
         note(f"the key {key!r} does not exist")
         raise typer.Exit(ExitCode.NOT_FOUND)
     return found
 
 
-def _described(line: Listed) -> str:
+def _table_of(line: Listed) -> str:
     return table(
         [
             ("version", line.version),

@@ -20,7 +20,17 @@ from kvcore.errors import (
 )
 from kvcore.problem_types import TYPES_OF_ERRORS, uri_of
 
-__all__ = ("NO_KEY", "Problem", "error_of", "problem_of", "refuse", "stranger", "understood", "version_of")
+__all__ = (
+    "NO_KEY",
+    "Problem",
+    "error_of",
+    "problem_of",
+    "refuse",
+    "refuse_unexplained",
+    "stranger",
+    "understood",
+    "version_of",
+)
 
 T = TypeVar("T")
 
@@ -80,6 +90,13 @@ def refuse(answer: httpx.Response) -> None:
         raise error_of(
             problem_of(answer), answer.status_code, version=version_of(answer), retry_after_s=_retry_after_s(answer)
         )
+
+
+def refuse_unexplained(answer: httpx.Response) -> None:
+    """Raise `UnavailableError` if an answer without a body says that it can be asked for again later."""
+    if answer.status_code == httpx.codes.TOO_MANY_REQUESTS or answer.is_server_error:
+        message = f"answered {answer.status_code}, which to HEAD comes without a reason"
+        raise UnavailableError(message, retry_after_s=_retry_after_s(answer))
 
 
 def error_of(problem: Problem, status: int, *, version: str | None = None, retry_after_s: float = 1.0) -> KvcoreError:

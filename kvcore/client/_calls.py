@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from kvcore.client._answers import NO_KEY, problem_of, refuse, stranger, understood, version_of
+from kvcore.client._answers import NO_KEY, problem_of, refuse, refuse_unexplained, stranger, understood, version_of
 from kvcore.client._memory import Memory
 from kvcore.client._values import CacheStats, Health, Listed, Value, Written
 from kvcore.errors import ConditionFailedError, InvalidKeyError, RequestError
@@ -129,14 +129,14 @@ class Calls:
 
         return self._read("GET", key, headers, min_version, wait_s, read, from_store=from_store)
 
-    def head(self, key: str, *, min_version: str | None, from_store: bool) -> Call[Listed | None]:
+    def head(self, key: str, *, min_version: str | None, wait_s: float, from_store: bool) -> Call[Listed | None]:
         """Read what there is to know of a key but its value.
 
-        None: something else is answered, and what it is only `get` tells, since an answer to HEAD has no body. It does not
-        wait for `min_version`, so that `get` can.
+        None: something else is answered, and what it is only `get` tells, since an answer to HEAD has no body.
         """
 
         def read(answer: httpx.Response) -> Listed | None:
+            refuse_unexplained(answer)
             version, size = version_of(answer), str(answer.headers.get("content-length", ""))
             if answer.status_code != httpx.codes.OK or version is None or not size.isdecimal():
                 return None
@@ -150,7 +150,9 @@ class Calls:
             )
 
         # Compressed, it would not have the size of the value.
-        return self._read("HEAD", key, {"Accept-Encoding": "identity"}, min_version, 0.0, read, from_store=from_store)
+        return self._read(
+            "HEAD", key, {"Accept-Encoding": "identity"}, min_version, wait_s, read, from_store=from_store
+        )
 
     def put(
         self,

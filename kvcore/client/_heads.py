@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from kvcore.client._calls import Calls
-from kvcore.client._retrying import Retrying, Steps
+from kvcore.client._retrying import Attempt, Retrying, Steps
 from kvcore.client._values import Listed
+from kvcore.errors import UnavailableError
 
 __all__ = ("head",)
 
@@ -15,14 +16,20 @@ def head(
     """Return what a listing has of a key, None where there is no such key.
 
     An answer to HEAD has no body, so an error has no reason, and a missing key looks like a wrong URL: what HEAD does not
-    tell is asked by GET.
+    tell is asked by GET, in the time and among the attempts that there are for both.
     """
-    found = yield from retrying.result(calls.head(key, min_version=min_version, from_store=from_store))
+    asked = calls.head(key, min_version=min_version, wait_s=wait_s, from_store=from_store)
+    attempts = retrying.begin(asked)
+    try:
+        found = asked.read((yield Attempt(asked, attempts.timeout_s())))
+    except UnavailableError as error:
+        pause_s = attempts.pause_after(error)
+        found = None
+        yield pause_s
     if found is not None:
         return found
-    value = yield from retrying.result(
-        calls.get(key, min_version=min_version, wait_s=wait_s, from_store=from_store, if_none_match=None)
-    )
+    reading = calls.get(key, min_version=min_version, wait_s=wait_s, from_store=from_store, if_none_match=None)
+    value = yield from retrying.result(reading, attempts)
     if value is None:
         return None
     return Listed(

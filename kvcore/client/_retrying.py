@@ -107,13 +107,13 @@ class Retrying:
         """Begin to count the attempts at a call, and the time for them."""
         return Attempts(call, self._retries, self._clock)
 
-    def result(self, call: Call[T]) -> Steps[T]:
-        """Return what the call's answer means.
+    def result(self, call: Call[T], attempts: Attempts | None = None) -> Steps[T]:
+        """Return what the call's answer means; `attempts`: those that there are for it and calls before it.
 
         Raises:
             KvcoreError: that is an error, in the end.
         """
-        attempts = self.begin(call)
+        attempts = attempts or self.begin(call)
         while True:
             try:
                 return call.read((yield Attempt(call, attempts.timeout_s())))

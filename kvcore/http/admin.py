@@ -18,8 +18,8 @@ from kvcore.http.admin_requests import (
     TAGS,
     Nothing,
     audited,
-    read_body_of,
-    read_query_of,
+    checked_body,
+    checked_query,
 )
 from kvcore.http.admin_restore import restore_handlers
 from kvcore.http.answers import NO_STORE, json_answer
@@ -107,7 +107,7 @@ def _node_handlers(node: Node, plugins: Plugins) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def get_config(request: AnyRequest) -> ASGIApp:
-        read_query_of(request, NoQuery)
+        checked_query(request, NoQuery)
         sources = node.resolved.sources
         flat = node.resolved.flat().items()
         return json_answer(
@@ -132,7 +132,7 @@ def _node_handlers(node: Node, plugins: Plugins) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def get_plugins(request: AnyRequest) -> ASGIApp:
-        read_query_of(request, NoQuery)
+        checked_query(request, NoQuery)
         return json_answer(InstalledPlugins(plugins.listing(), plugins.broken), NO_STORE)
 
     return [get_config, get_plugins]
@@ -163,7 +163,7 @@ def _upkeep_handlers(administration: Administration, body_bytes: int) -> list[HT
         tags=TAGS,
     )
     async def clear_cache(request: AnyRequest) -> ASGIApp:
-        parse_json(await read_body_of(request, body_bytes), _NOTHING)
+        parse_json(await checked_body(request, body_bytes), _NOTHING)
         with audited(request, "clear the cache"):
             await administration.clear_cache()
         return json_answer(Cleared("cleared"), NO_STORE)
@@ -191,7 +191,7 @@ def _upkeep_handlers(administration: Administration, body_bytes: int) -> list[HT
         tags=TAGS,
     )
     async def purge_store(request: AnyRequest) -> ASGIApp:
-        parse_json(await read_body_of(request, body_bytes), _NOTHING)
+        parse_json(await checked_body(request, body_bytes), _NOTHING)
         with audited(request, "purge the store") as audit:
             purged = await administration.purge()
             audit.came_to = f"{purged.removed} removed"

@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from kvcore.administration import MOST_LETTERS, Administration
 from kvcore.backends import Channel, DeadLetter, QueueStats
-from kvcore.http.admin_requests import ANSWER_HEADERS, CHANGING_PROBLEMS, TAGS, audited, read_body_of, read_query_of
+from kvcore.http.admin_requests import ANSWER_HEADERS, CHANGING_PROBLEMS, TAGS, audited, checked_body, checked_query
 from kvcore.http.answers import NO_STORE, json_answer
 from kvcore.http.entries import moment
 from kvcore.http.forms import NoQuery
@@ -181,7 +181,7 @@ def _depth_handlers(administration: Administration) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def queue_stats(request: AnyRequest) -> ASGIApp:
-        read_query_of(request, NoQuery)
+        checked_query(request, NoQuery)
         return json_answer(QueueAnswer(_depth(await administration.queue_stats())), NO_STORE)
 
     @get(
@@ -204,7 +204,7 @@ def _depth_handlers(administration: Administration) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def measure_lag(request: AnyRequest) -> ASGIApp:
-        read_query_of(request, NoQuery)
+        checked_query(request, NoQuery)
         return json_answer(LagAnswer(Lag(round(await administration.lag_s(), 6))), NO_STORE)
 
     return [queue_stats, measure_lag]
@@ -230,7 +230,7 @@ def _reading_handlers(administration: Administration) -> list[HTTPRouteHandler]:
         tags=TAGS,
     )
     async def list_dead_letters(request: AnyRequest) -> ASGIApp:
-        query = read_query_of(request, LettersQuery)
+        query = checked_query(request, LettersQuery)
         if request.scope["raw_path"].startswith(_LETTER.encode()):  # with an id that is nothing but slashes
             raise _no_such_letter()
         return json_answer(
@@ -258,7 +258,7 @@ def _reading_handlers(administration: Administration) -> list[HTTPRouteHandler]:
     )
     async def get_dead_letter(request: AnyRequest) -> ASGIApp:
         id = read_rest(request.scope["raw_path"], _LETTER.encode())  # noqa: A001 - what it is called everywhere
-        read_query_of(request, NoQuery)
+        checked_query(request, NoQuery)
         letter = await administration.dead_letter(id)
         if letter is None:
             raise _no_such_letter()
@@ -291,7 +291,7 @@ def _deciding_handlers(administration: Administration, body_bytes: int) -> list[
         tags=TAGS,
     )
     async def replay_dead_letters(request: AnyRequest) -> ASGIApp:
-        ids = parse_json(await read_body_of(request, body_bytes), _CHOSEN).ids
+        ids = parse_json(await checked_body(request, body_bytes), _CHOSEN).ids
         with audited(request, "replay dead letters") as audit:
             count = await administration.replay(ids)
             audit.came_to = f"{count} of {len(ids)}"
@@ -306,7 +306,7 @@ def _deciding_handlers(administration: Administration, body_bytes: int) -> list[
         tags=TAGS,
     )
     async def discard_dead_letters(request: AnyRequest) -> ASGIApp:
-        ids = parse_json(await read_body_of(request, body_bytes), _CHOSEN).ids
+        ids = parse_json(await checked_body(request, body_bytes), _CHOSEN).ids
         with audited(request, "discard dead letters") as audit:
             count = await administration.discard(ids)
             audit.came_to = f"{count} of {len(ids)}"

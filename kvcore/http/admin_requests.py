@@ -22,8 +22,8 @@ __all__ = (
     "Audit",
     "Nothing",
     "audited",
-    "read_body_of",
-    "read_query_of",
+    "checked_body",
+    "checked_query",
 )
 
 logger = logging.getLogger("kvcore.admin")
@@ -41,7 +41,7 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """An empty object: the path says all."""
 
 
-def read_query_of(request: AnyRequest, form: type[Q]) -> Q:
+def checked_query(request: AnyRequest, form: type[Q]) -> Q:
     """Return the query of a request that only looks.
 
     Raises:
@@ -51,7 +51,7 @@ def read_query_of(request: AnyRequest, form: type[Q]) -> Q:
     return read_query(request.scope["query_string"], form)
 
 
-async def read_body_of(request: AnyRequest, limit_bytes: int) -> bytes:
+async def checked_body(request: AnyRequest, limit_bytes: int) -> bytes:
     """Return the body of a request that changes something.
 
     Raises:

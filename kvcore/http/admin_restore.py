@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 from msgspec import UNSET, Meta, Raw
 
 from kvcore.errors import KvcoreError
-from kvcore.http.admin_requests import ANSWER_HEADERS, CHANGING_PROBLEMS, TAGS, audited, read_body_of
+from kvcore.http.admin_requests import ANSWER_HEADERS, CHANGING_PROBLEMS, TAGS, audited, checked_body
 from kvcore.http.answers import NO_STORE, json_answer
 from kvcore.http.batch import FailedResult, failed
 from kvcore.http.entries import unix_ms_of, value_of
@@ -107,7 +107,7 @@ def restore_handlers(service: KeyValueService, limits: LimitSettings) -> list[HT
         tags=TAGS,
     )
     async def restore_entries(request: AnyRequest) -> ASGIApp:
-        entries = await parsing(await read_body_of(request, limits.batch_bytes))
+        entries = await parsing(await checked_body(request, limits.batch_bytes))
         with audited(request, "restore entries") as audit:
             results = await in_turns(_restore(service, key, entry) for key, entry in entries.items())
             audit.came_to = _summary(results)

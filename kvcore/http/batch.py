@@ -21,18 +21,19 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from kvcore.access import Grant
 from kvcore.errors import KvcoreError
 from kvcore.http.answers import NO_CACHE, Answer, json_answer
-from kvcore.http.batch_body import Batch, GetOperation, Write, parse_batch
+from kvcore.http.batch_body import Batch, GetOperation, parse_batch
 from kvcore.http.entries import moment, value_members
 from kvcore.http.forms import ONE_VALUE, WriteQuery
 from kvcore.http.gate import grant_of
-from kvcore.http.headers import check_json_sent, read_headers
+from kvcore.http.headers import asks_for_store, check_json_sent
 from kvcore.http.in_turns import Parsing, in_turns
 from kvcore.http.openapi import EXAMPLE_VERSION, DescribedAnswer, Problem, described, reference
 from kvcore.http.problems import problem, problem_of
 from kvcore.http.requests import AnyRequest, read_body, read_query
 from kvcore.http.single import write_status
+from kvcore.http.writes import Write, write
 from kvcore.metrics import Count, Family
-from kvcore.model import ZERO, Entry
+from kvcore.model import Entry
 from kvcore.service import Ack, KeyValueService, Written
 from kvcore.settings import LimitSettings
 
@@ -134,7 +135,7 @@ def batch_handlers(service: KeyValueService, limits: LimitSettings, counted: Fam
         scope = request.scope
         query = read_query(scope["query_string"], WriteQuery)
         check_json_sent(scope["headers"], "a batch, whose operations have if_match and idempotency_key,")
-        from_store = read_headers(scope["headers"]).from_store
+        from_store = asks_for_store(scope["headers"])
         grant = grant_of(scope)
         if "write" not in grant.scopes:
             grant.check_scope("read")  # one of them will do, as long as the operations are not known
@@ -209,29 +210,15 @@ async def _read(service: KeyValueService, grant: Grant, key: str, *, from_store:
 async def _write(service: KeyValueService, grant: Grant, one: Write, ack: Ack | None) -> Result:
     try:
         grant.check("write", one.key)
-        asked = one.asked
-        if one.value is None:
-            request_id = asked.request_id(grant, "DELETE", one.key)
-            written = await service.delete(one.key, expected=asked.expected, ack=ack, request_id=request_id)
-        else:
-            written = await service.put(
-                one.key,
-                one.value,
-                media_type=one.media_type,
-                ttl_s=one.ttl_s,
-                expected=asked.expected,
-                ack=ack,
-                request_id=asked.request_id(grant, "PUT", one.key, one.value, one.media_type, one.ttl_s),
-            )
-        return _written(one, written)
+        return _written(one, await write(service, grant, one, ack))
     except KvcoreError as error:
         return failed(one.key, problem_of(error))
 
 
-def _written(write: Write, written: Written) -> WriteResult:
+def _written(asked: Write, written: Written) -> WriteResult:
     return WriteResult(
-        status=write_status(written, created=write.asked.expected == ZERO),
-        key=write.key,
+        status=write_status(asked, written),
+        key=asked.key,
         version=written.version,
         detail="stored" if written.stored else "queued",
     )

@@ -10,23 +10,24 @@ from msgspec import UNSET, Meta, Raw
 from kvcore.clock import is_version
 from kvcore.http.entries import value_of
 from kvcore.http.forms import Base64Value, JsonValue, KeyOfMany, MediaType, Ttl
-from kvcore.http.headers import WriteHeaders
+from kvcore.http.headers import Condition, is_idempotency_key
 from kvcore.http.problems import InvalidRequestError
 from kvcore.http.requests import parse_json
+from kvcore.http.writes import Write
 from kvcore.model import JSON, PRESENT, ZERO, Version
 from kvcore.settings import LimitSettings
 
-__all__ = ("Batch", "GetOperation", "Write", "parse_batch")
+__all__ = ("Batch", "GetOperation", "parse_batch")
 
 IfMatch = Annotated[
-    Annotated[str, Meta(pattern=r"^(\*|(?!0{24})[0-9a-f]{24})$", max_length=24)] | None,
+    Annotated[str, Meta(extra_json_schema={"pattern": r"^(\*|(?!0{24})[0-9a-f]{24})$", "maxLength": 24})] | None,
     Meta(
         description="A version: only if the key has it. `*`: only if the key exists. Then the write is always stored."
     ),
 ]
 
 IdempotencyKey = Annotated[
-    Annotated[str, Meta(pattern=r"^[!#-~]{1,255}$(?!\n)", max_length=255)] | None,
+    Annotated[str, Meta(extra_json_schema={"pattern": "^[!#-~]{1,255}$", "maxLength": 255})] | None,
     Meta(description="As the header field `Idempotency-Key`: with a condition only."),
 ]
 
@@ -69,16 +70,6 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     operations: Annotated[list[Operation], Meta(min_length=1)]
 
 
-class Write(msgspec.Struct, frozen=True, gc=False):
-    """A put or delete as the service takes it; `value` is None for a delete. `asked`: what header fields would say."""
-
-    key: str
-    value: bytes | None
-    media_type: str
-    ttl_s: int | None
-    asked: WriteHeaders
-
-
 _BATCH: Final = msgspec.json.Decoder(Batch)
 
 
@@ -111,13 +102,21 @@ def _write_of(operation: PutOperation | DeleteOperation) -> Write:
     if isinstance(operation, PutOperation):
         value, media_type = value_of(operation.value, operation.value_base64, operation.media_type)
         ttl_s = operation.ttl
-    asked = WriteHeaders(_condition_of(operation), (operation.idempotency_key or "").encode())
-    if asked.idempotency_key and asked.expected is None:
+    return Write(operation.key, value, _condition_of(operation), media_type, ttl_s)
+
+
+def _condition_of(operation: PutOperation | DeleteOperation) -> Condition:
+    expected, name = _expected_by(operation), operation.idempotency_key
+    if name is None:
+        return Condition(expected)
+    if not is_idempotency_key(name):
+        raise InvalidRequestError("an idempotency_key is 1 to 255 visible ASCII characters, without quotes")
+    if expected is None:
         raise InvalidRequestError("an idempotency_key goes with a condition: a plain write may be sent again as it is")
-    return Write(operation.key, value, media_type, ttl_s, asked)
+    return Condition(expected, name.encode())
 
 
-def _condition_of(operation: PutOperation | DeleteOperation) -> Version | None:
+def _expected_by(operation: PutOperation | DeleteOperation) -> Version | None:
     """Return what an operation expects, as a mutation's `expected`."""
     match = operation.if_match
     if isinstance(operation, PutOperation) and operation.if_none_match is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from email.utils import formatdate
@@ -11,17 +10,19 @@ from typing import Final
 
 import msgspec
 
-from kvcore.access import Grant
 from kvcore.clock import is_version
 from kvcore.http.problems import InvalidRequestError
 from kvcore.model import JSON, PRESENT, ZERO, Version
 
 __all__ = (
+    "Condition",
     "RawHeaders",
     "ReadHeaders",
     "WriteHeaders",
+    "asks_for_store",
     "check_json_sent",
     "http_date",
+    "is_idempotency_key",
     "read_headers",
     "read_media_type",
     "write_headers",
@@ -45,6 +46,7 @@ _SAID_ONCE: Final = frozenset(
     )
 )
 _IDEMPOTENCY_KEY: Final = re.compile(rb'[!#-~]{1,255}|"[!#-~]{1,255}"')
+_NAME: Final = re.compile(r"[!#-~]{1,255}")
 
 
 class ReadHeaders(msgspec.Struct, frozen=True, gc=False):
@@ -68,7 +70,7 @@ def read_headers(headers: RawHeaders) -> ReadHeaders:
     from_store, held = False, ""
     for name, value in headers:
         if name == b"cache-control":
-            from_store = from_store or b"no-cache" in {part.strip() for part in value.lower().split(b",")}
+            from_store = from_store or _says_no_cache(value)
         elif name == b"if-none-match":
             held = f"{held},{value.decode('latin-1')}" if held else value.decode("latin-1").strip()
         elif name in _NOT_FOR_READS:
@@ -78,30 +80,41 @@ def read_headers(headers: RawHeaders) -> ReadHeaders:
     return ReadHeaders(from_store, held)
 
 
-class WriteHeaders(msgspec.Struct, frozen=True, gc=False):
-    """What the header fields of a write say: its condition (as a mutation's `expected`), and of what kind its body is."""
+def asks_for_store(headers: RawHeaders) -> bool:
+    """Tell whether what is read shall be what the store has."""
+    return any(name == b"cache-control" and _says_no_cache(value) for name, value in headers)
+
+
+def _says_no_cache(value: bytes) -> bool:
+    return b"no-cache" in {part.strip() for part in value.lower().split(b",")}
+
+
+class Condition(msgspec.Struct, frozen=True, gc=False):
+    """What a write expects of its key, as a mutation's `expected`, and the name that its client has given it; b"": none."""
 
     expected: Version | None = None
     idempotency_key: bytes = b""
-    content_type: bytes = b""
 
-    def refuse_conditions(self, what: str) -> None:
-        """Return if neither a condition nor an Idempotency-Key is said of a request for many keys.
+    @property
+    def creates(self) -> bool:
+        """Whether the write is done only if the key does not exist."""
+        return self.expected == ZERO
+
+    def refuse(self, what: str) -> None:
+        """Return if there is neither a condition nor an Idempotency-Key, which a request for many keys cannot have.
 
         Raises:
-            InvalidRequestError: one is, which cannot be honoured.
+            InvalidRequestError: there is one.
         """
         if self.expected is not None or self.idempotency_key:
             raise InvalidRequestError(f"{what} has no condition and no Idempotency-Key as a whole")
 
-    def request_id(
-        self, grant: Grant, method: str, key: str, value: bytes = b"", media_type: str = "", ttl_s: int | None = None
-    ) -> bytes:
-        """Return what names this request, whenever and to whichever node it is sent; nothing without an Idempotency-Key."""
-        if not self.idempotency_key:
-            return b""
-        parts = (grant.name, self.idempotency_key, method, key, self.expected, value, media_type, ttl_s)
-        return hashlib.sha256(msgspec.msgpack.encode(parts)).digest()
+
+class WriteHeaders(msgspec.Struct, frozen=True, gc=False):
+    """What the header fields of a write say: its condition, and of what kind its body is."""
+
+    condition: Condition
+    content_type: bytes = b""
 
 
 def write_headers(headers: RawHeaders) -> WriteHeaders:
@@ -118,7 +131,7 @@ def write_headers(headers: RawHeaders) -> WriteHeaders:
             said[name] = value.strip()
         elif name == b"content-range":
             raise InvalidRequestError(
-                "a part of a value cannot be written: send the whole of it, without Content-Range"
+                "a part of a value can be neither written nor deleted: leave out Content-Range, and send the whole"
             )
     encoding = said.get(b"content-encoding", b"identity")
     if encoding.lower() != b"identity":
@@ -126,10 +139,10 @@ def write_headers(headers: RawHeaders) -> WriteHeaders:
             f"the body is sent with Content-Encoding {encoding[:40].decode('latin-1')}: send it plain",
             problem="unsupported-encoding",
         )
-    return WriteHeaders(_condition(said), _idempotency_key(said), said.get(b"content-type", b""))
+    return WriteHeaders(Condition(_expected(said), _idempotency_key(said)), said.get(b"content-type", b""))
 
 
-def _condition(said: Mapping[bytes, bytes]) -> Version | None:
+def _expected(said: Mapping[bytes, bytes]) -> Version | None:
     match, none_match = said.get(b"if-match"), said.get(b"if-none-match")
     if b"if-modified-since" in said or b"if-unmodified-since" in said:
         raise InvalidRequestError("a write takes no condition on a time: take If-Match with an ETag")
@@ -157,6 +170,11 @@ def _idempotency_key(said: Mapping[bytes, bytes]) -> bytes:
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidRequestError("an Idempotency-Key is 1 to 255 visible ASCII characters, in quotes or not")
     return key.strip(b'"')
+
+
+def is_idempotency_key(text: str) -> bool:
+    """Tell whether a text without quotes is an Idempotency-Key."""
+    return _NAME.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=4096)
@@ -203,6 +221,6 @@ def check_json_sent(headers: RawHeaders, what: str) -> None:
         InvalidRequestError: it has one, or is not sent as JSON: no web page shall have a browser send it unasked.
     """
     said = write_headers(headers)
-    said.refuse_conditions(what)
+    said.condition.refuse(what)
     if not said.content_type or read_media_type(said.content_type) != JSON:
         raise InvalidRequestError(f"send it with Content-Type: {JSON}", problem="unsupported-media-type")

@@ -114,7 +114,7 @@ def health_handlers(instance: Instance, exposition: Exposition | None = None) ->
     async def ready(request: AnyRequest) -> ASGIApp:
         read_query(request.scope["query_string"], NoQuery)
         if instance.phase != "ready":
-            return problem("draining", f"this process is {instance.phase}", [_RETRY, NO_STORE])
+            return problem("draining", f"this process is {instance.phase}", [_RETRY, NO_STORE], outcome="not-applied")
         return json_answer(Ready("ready"), NO_STORE)
 
     @get(

@@ -155,7 +155,7 @@ def listing_handlers(service: KeyValueService, page_bytes: int) -> list[HTTPRout
     )
     async def delete_keys(request: AnyRequest) -> ASGIApp:
         query = read_query(request.scope["query_string"], DeleteQuery)
-        write_headers(request.scope["headers"]).refuse_conditions("deleting a page of keys")
+        write_headers(request.scope["headers"]).condition.refuse("deleting a page of keys")
         grant_of(request.scope).check("write", query.prefix)
         scanned = await _scan(service, query)
         await _delete_all(service, [listed.key for listed in scanned.listed], query.ack)

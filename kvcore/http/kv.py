@@ -14,7 +14,8 @@ from kvcore.http.problems import problem
 from kvcore.http.requests import AnyRequest, body_limit, parse_put, read_body, read_query
 from kvcore.http.single import read, written
 from kvcore.http.single_operations import DELETE_VALUE, GET_VALUE, PUT_VALUE
-from kvcore.model import JSON, ZERO, Entry
+from kvcore.http.writes import Write, write
+from kvcore.model import JSON, Entry
 from kvcore.service import KeyValueService
 
 __all__ = ("kv_handlers",)
@@ -33,16 +34,12 @@ def kv_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
     async def put_value(request: AnyRequest) -> ASGIApp:
         scope = request.scope
         query = read_query(scope["query_string"], WriteQuery)
-        asked = write_headers(scope["headers"])
+        condition = write_headers(scope["headers"]).condition
         grant_of(scope).check_scope("write")
         data = parse_put(await read_body(request.receive, scope["headers"], body_limit(service.bounds.limits)))
         grant = grant_for_key(scope, "write", data.key)
-        value = bytes(data.value)
-        request_id = asked.request_id(grant, "PUT", data.key, value, JSON, data.ttl)
-        came_to = await service.put(
-            data.key, value, ttl_s=data.ttl, expected=asked.expected, ack=query.ack, request_id=request_id
-        )
-        return written(data.key, came_to, created=asked.expected == ZERO)
+        asked = Write(data.key, bytes(data.value), condition, ttl_s=data.ttl)
+        return written(asked, await write(service, grant, asked, query.ack))
 
     @get(
         "/kv",
@@ -67,11 +64,10 @@ def kv_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
     async def delete_value(request: AnyRequest) -> ASGIApp:
         scope = request.scope
         query = read_query(scope["query_string"], KeyWriteQuery)
-        asked = write_headers(scope["headers"])
+        condition = write_headers(scope["headers"]).condition
         grant = grant_for_key(scope, "write", query.key)
-        request_id = asked.request_id(grant, "DELETE", query.key)
-        came_to = await service.delete(query.key, expected=asked.expected, ack=query.ack, request_id=request_id)
-        return written(query.key, came_to)
+        asked = Write(query.key, None, condition)
+        return written(asked, await write(service, grant, asked, query.ack))
 
     return [put_value, get_value, delete_value]
 

@@ -14,14 +14,23 @@ from typing import Any, ClassVar, Final
 import msgspec
 from litestar.openapi.spec import Components, Operation, SecurityScheme
 
-from kvcore.http.problem_examples import example_of
+from kvcore.http.problem_examples import EXAMPLE_VERSION, example_of
 from kvcore.http.problems import PROBLEMS, ProblemType
+from kvcore.problem_types import ProblemName
 
-__all__ = ("BEARER", "EXAMPLE_VERSION", "DescribedAnswer", "Problem", "components", "described", "reference")
+__all__ = (
+    "BEARER",
+    "EXAMPLE_VERSION",
+    "OF_EVERY_REQUEST",
+    "DescribedAnswer",
+    "Problem",
+    "components",
+    "described",
+    "reference",
+)
 
 Schema = dict[str, Any]
 
-EXAMPLE_VERSION: Final = "019ab3f2c4d80000a1b2c3d4"
 BEARER: Final = "bearer"
 _SCHEMAS: Final = "#/components/schemas/"
 _ETAG: Final[Schema] = {"type": "string", "pattern": '^"[0-9a-f]{24}"$', "examples": [f'"{EXAMPLE_VERSION}"']}
@@ -51,7 +60,7 @@ _REQUEST_HEADERS: Final = {
     "X-Request-Id": _field("Up to 128 visible ASCII characters, which name the request; others are replaced."),
     "traceparent": _field("The trace that the request belongs to (W3C Trace Context); what is none is ignored."),
 }
-_OF_EVERY_REQUEST: Final = ("X-Request-Id", "traceparent")
+OF_EVERY_REQUEST: Final = ("X-Request-Id", "traceparent")
 _ANSWER_HEADERS: Final = {
     "Allow": _field("The methods of this path.", required=True),
     "Cache-Control": _field("`no-cache`: ask again before using a kept answer.", required=True),
@@ -115,7 +124,7 @@ def described(
     *,
     query: type[msgspec.Struct],
     answers: Mapping[int, DescribedAnswer],
-    problems: Sequence[str] = (),
+    problems: Sequence[ProblemName] = (),
     path: Mapping[str, Schema] | None = None,
     headers: Sequence[str] = (),
     body: type[msgspec.Struct] | None = None,
@@ -136,7 +145,7 @@ def described(
         "parameters": [
             *_path_parameters(path or {}),
             *_query_parameters(query),
-            *map(_header_parameter, (*headers, *_OF_EVERY_REQUEST)),
+            *map(_header_parameter, (*headers, *OF_EVERY_REQUEST)),
         ],
         "responses": {str(status): _answer(answer) for status, answer in answers.items()}
         | _problems(answers, [*problems, *_ANYWHERE, *(() if is_open else _CLOSED)]),
@@ -243,8 +252,8 @@ def _headers(names: Iterable[str]) -> Schema:
     return {name.partition(",")[0]: _ANSWER_HEADERS[name] for name in (*names, "X-Request-Id")}
 
 
-def _problems(answers: Mapping[int, DescribedAnswer], names: Iterable[str]) -> Schema:
-    by_status: dict[int, dict[str, ProblemType]] = {}
+def _problems(answers: Mapping[int, DescribedAnswer], names: Iterable[ProblemName]) -> Schema:
+    by_status: dict[int, dict[ProblemName, ProblemType]] = {}
     for name in names:
         by_status.setdefault(PROBLEMS[name].status, {})[name] = PROBLEMS[name]
     told: Schema = {}
@@ -269,7 +278,7 @@ def _problems(answers: Mapping[int, DescribedAnswer], names: Iterable[str]) -> S
     return told
 
 
-def _problem_content(types: Mapping[str, ProblemType]) -> Schema:
+def _problem_content(types: Mapping[ProblemName, ProblemType]) -> Schema:
     known = {"type": {"enum": [type_.uri for type_ in types.values()]}}
     examples = {
         name: {

@@ -21,19 +21,19 @@ class Outgoing(asyncio.Transport):
     as with HEAD, or something before it (100 Continue), `joins` is to be False.
     """
 
-    __slots__ = ("_head", "_is_first", "_transport", "end")
+    __slots__ = ("_head", "_keeps_head", "_transport", "end")
 
     def __init__(self, transport: asyncio.Transport, end: Callable[[], None], *, joins: bool) -> None:
         # The parent keeps a dict for `get_extra_info`, which nobody asks an answer for.
         self._transport = transport
-        self._is_first = joins
+        self._keeps_head = joins
         self._head = b""
         self.end = end
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write a head, which is kept for now, or a part of a body."""
-        if self._is_first:
-            self._is_first = False
+        if self._keeps_head:
+            self._keeps_head = False
             self._head = bytes(data)
         elif not self._head:
             self._transport.write(data)

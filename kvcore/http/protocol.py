@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Sized
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 from urllib.parse import unquote
 
 import uvicorn
@@ -20,6 +20,7 @@ from kvcore.http.headers import http_date
 from kvcore.http.outgoing import Outgoing
 from kvcore.http.problems import MEDIA_TYPE, PROBLEMS, problem_body
 from kvcore.metrics import Limit
+from kvcore.problem_types import ProblemName
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application  # uvicorn names its types nowhere else
@@ -34,6 +35,7 @@ _MAX_FIELDS: Final = 100
 _MAX_PIPELINED: Final = 100
 """Requests that wait for their turn on a connection. Only those of one read can: see `_Flow`."""
 _MAX_LENGTH_DIGITS: Final = 20
+"""More than any length has; `int` takes no text of more than 4,300 digits."""
 _BODY_FIELDS: Final = frozenset((b"content-length", b"transfer-encoding"))
 _RETRY: Final = "retry-after: 1\r\n"
 Phase = Literal["idle", "head", "body"]
@@ -66,7 +68,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
     """
 
     _in_head = True
-    _has_too_many_fields = False
+    _reason: tuple[ProblemName, str, Limit | None] | None = None  # why we take for no HTTP what the parser takes
     _is_over = False
     _lingers = False
     _untaken_bytes = 0
@@ -118,18 +120,19 @@ class StrictHttpProtocol(HttpToolsProtocol):
             return
         super().on_header(name, value)
         if len(self.headers) > _MAX_FIELDS:
-            self._has_too_many_fields = True
-            raise ValueError("too many header fields")
+            self._fail(f"the request has more than {_MAX_FIELDS} header fields", "header-too-large", "head-size")
 
     def on_headers_complete(self) -> None:
         """Note the end of the head, and take the request's target apart: httptools' own way ends at 65,535 bytes."""
-        if len(self.pipeline) >= _MAX_PIPELINED:
-            raise ValueError("too many requests at once")  # those before it are answered, and told to be the last
+        if len(self.pipeline) >= _MAX_PIPELINED:  # those before it are answered, the last of them as the last one
+            self._fail(f"more than {_MAX_PIPELINED} requests wait on this connection", limit="pipelined-requests")
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # a client of that version knows no 100 (RFC 9110, section 10.1.1)
         has_body = self._announces_a_body()
         if self.parser.should_upgrade():
             self._is_over = True
             if has_body:
-                raise ValueError("a request with a body cannot be upgraded")
+                self._fail("a request with a body cannot ask for an upgrade")
         self._in_head = False
         self._untaken_bytes = self._received = 0
         target = self.url
@@ -168,10 +171,15 @@ class StrictHttpProtocol(HttpToolsProtocol):
                 has_body = True
                 if name == b"content-length":
                     if len(value) > _MAX_LENGTH_DIGITS:
-                        raise ValueError("a length that is no number")
+                        self._fail("its Content-Length is no length")
                 elif value.lower() != b"chunked" or self.parser.get_http_version() != "1.1":
-                    raise ValueError("a body in another transfer coding")
+                    self._fail("a body is sent with Content-Length, or in HTTP/1.1 as Transfer-Encoding: chunked")
         return has_body
+
+    def _fail(self, detail: str, name: ProblemName = "malformed-http", limit: Limit | None = None) -> NoReturn:
+        """Have the parser stop, and `send_400_response` be called."""
+        self._reason = name, detail, limit
+        raise ValueError(detail)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body, if it is still wanted, and there is room for it."""
@@ -355,11 +363,9 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or too much of it."""
-        if self._has_too_many_fields:
-            self._refuse("header-too-large", f"the request has more than {_MAX_FIELDS} header fields", "head-size")
-            return
         hint = "in a path and a query, everything but ASCII must be percent-encoded; an Upgrade is not supported"
-        self._refuse("malformed-http", f"what was sent is not a valid HTTP/1.1 request ({hint})")
+        any_other = "malformed-http", f"what was sent is not a valid HTTP/1.1 request ({hint})", None
+        self._refuse(*(self._reason or any_other))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -372,7 +378,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self._held -= size
         self._held_by_running = 0
 
-    def _refuse(self, name: str, detail: str, limit: Limit | None = None) -> None:
+    def _refuse(self, name: ProblemName, detail: str, limit: Limit | None = None) -> None:
         """Answer with a problem, if no answer to another request stands in the way, and read nothing more."""
         if limit is not None:
             self._all.metrics.http.limited(limit)
@@ -393,7 +399,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             self._linger()
 
 
-def _refusal(name: str, detail: str) -> bytes:
+def _refusal(name: ProblemName, detail: str) -> bytes:
     """Return a whole answer, after which the connection ends."""
     status = HTTPStatus(PROBLEMS[name].status)
     is_later = status is HTTPStatus.SERVICE_UNAVAILABLE

@@ -25,7 +25,8 @@ from kvcore.http.requests import (
 )
 from kvcore.http.single import read, written
 from kvcore.http.single_operations import DELETE_RAW_VALUE, GET_RAW_VALUE, PUT_RAW_VALUE
-from kvcore.model import JSON, ZERO, Entry
+from kvcore.http.writes import Write, write
+from kvcore.model import JSON, Entry
 from kvcore.service import KeyValueService
 
 __all__ = ("raw_handlers",)
@@ -52,23 +53,15 @@ def raw_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
         scope = request.scope
         key = read_key(scope["raw_path"])
         query = read_query(scope["query_string"], RawPutQuery)
-        asked = write_headers(scope["headers"])
-        media_type = read_media_type(asked.content_type)
+        said = write_headers(scope["headers"])
+        media_type = read_media_type(said.content_type)
         grant = grant_for_key(scope, "write", key)
         limit = service.bounds.limits.max_value_bytes
         value = await read_body(request.receive, scope["headers"], limit, too_large="value-too-large")
         if media_type == JSON:
             check_json(value)
-        came_to = await service.put(
-            key,
-            value,
-            media_type=media_type,
-            ttl_s=query.ttl,
-            expected=asked.expected,
-            ack=query.ack,
-            request_id=asked.request_id(grant, "PUT", key, value, media_type, query.ttl),
-        )
-        return written(key, came_to, created=asked.expected == ZERO)
+        asked = Write(key, value, said.condition, media_type, query.ttl)
+        return written(asked, await write(service, grant, asked, query.ack))
 
     @get(
         _PATH,
@@ -95,11 +88,10 @@ def raw_handlers(service: KeyValueService) -> list[HTTPRouteHandler]:
         scope = request.scope
         key = read_key(scope["raw_path"])
         query = read_query(scope["query_string"], WriteQuery)
-        asked = write_headers(scope["headers"])
+        condition = write_headers(scope["headers"]).condition
         grant = grant_for_key(scope, "write", key)
-        request_id = asked.request_id(grant, "DELETE", key)
-        came_to = await service.delete(key, expected=asked.expected, ack=query.ack, request_id=request_id)
-        return written(key, came_to)
+        asked = Write(key, None, condition)
+        return written(asked, await write(service, grant, asked, query.ack))
 
     return [put_raw_value, get_raw_value, delete_raw_value]
 

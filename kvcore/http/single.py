@@ -16,6 +16,7 @@ from kvcore.http.forms import ReadQuery
 from kvcore.http.gate import grant_for_key
 from kvcore.http.headers import http_date, read_headers
 from kvcore.http.problems import problem
+from kvcore.http.writes import Write
 from kvcore.model import ZERO, Entry, Version
 from kvcore.service import KeyValueService, Written
 
@@ -78,20 +79,20 @@ async def read(
     return show(entry, headers)
 
 
-def written(key: str, came_to: Written, *, created: bool = False) -> Answer:
-    """Answer a write; `created`: the key did not exist before, by its condition."""
+def written(asked: Write, came_to: Written) -> Answer:
+    """Answer a write."""
     version = came_to.version.encode()
     body = b'{"data":{"key":%s,"version":"%s"},"detail":"%s"}' % (
-        _encode(key),
+        _encode(asked.key),
         version,
         b"stored" if came_to.stored else b"queued",
     )
-    return Answer(write_status(came_to, created=created), body, headers=[(b"etag", b'"%s"' % version)])
+    return Answer(write_status(asked, came_to), body, headers=[(b"etag", b'"%s"' % version)])
 
 
-def write_status(came_to: Written, *, created: bool) -> Literal[200, 201, 202]:
-    """Return the status of a write, alone or in a batch."""
-    return 201 if created else 200 if came_to.stored else 202
+def write_status(asked: Write, came_to: Written) -> Literal[200, 201, 202]:
+    """Return the status of a write, alone or in a batch; 201: the key did not exist before, by its condition."""
+    return 201 if asked.condition.creates else 200 if came_to.stored else 202
 
 
 def _written_at(version: Version) -> bytes:

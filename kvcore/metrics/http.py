@@ -16,6 +16,7 @@ Limit = Literal[
     "connections",
     "buffered-bytes",
     "head-size",
+    "pipelined-requests",
     "head-timeout",
     "body-timeout",
     "send-timeout",

@@ -211,7 +211,12 @@ CASES = [
     Case(
         "too many header fields in an endless head", b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 1000, 431, "header-too-large"
     ),
-    Case("a length of five thousand digits", put(GOOD, b"Content-Length: " + b"0" * 5000), 400, "malformed-http"),
+    Case(
+        "a length of five thousand digits",
+        request("PUT", b"/kv/a", None, b"Content-Length: " + b"0" * 5000),
+        400,
+        "malformed-http",
+    ),
     *(
         Case(
             f"chunks in HTTP/{version}",

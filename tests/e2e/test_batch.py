@@ -140,7 +140,7 @@ GOOD = {"op": "put", "key": "wrong batch", "value": 1}
         ({"operations": [GOOD | {"ttl": 10**30}]}, "$.operations[0].ttl"),
         ({"operations": [GOOD | {"if_match": "0" * 24}]}, "$.operations[0]"),
         ({"operations": [GOOD | {"if_match": "*\n"}]}, "$.operations[0]"),
-        ({"operations": [GOOD | {"if_match": "x"}]}, "$.operations[0].if_match"),
+        ({"operations": [GOOD | {"if_match": "x"}]}, "$.operations[0]"),
         ({"operations": [GOOD | {"if_match": "*", "if_none_match": "*"}]}, "$.operations[0]"),
         ({"operations": [{"op": "put", "key": "wrong batch", "value_base64": "!"}]}, "$.operations[0].value_base64"),
         ({"operations": [{"op": "put", "key": "wrong batch", "value_base64": None}]}, "$.operations[0].value_base64"),

@@ -18,11 +18,11 @@ from kvcore.errors import (
     SettingsError,
     UnavailableError,
 )
-from kvcore.http.problems import PROBLEMS, BodyTooLargeError, InvalidRequestError, problem_of
+from kvcore.http.problems import PROBLEMS, problem_of
 from kvcore.problem_types import ProblemName
 
-NEVER_ANSWERED = {SettingsError, PluginError, AccessError, InvalidRequestError, BodyTooLargeError}
-"""Those of a start, the one that only joins two others, and those that name their problem themselves."""
+NEVER_ANSWERED = {SettingsError, PluginError, AccessError}
+"""Those of a start, and the one that only joins two others."""
 
 
 def kinds_below(kind: type[KvcoreError]) -> Iterator[type[KvcoreError]]:

@@ -30,6 +30,8 @@ _PERMISSIONS: Final = (
 _MISSING: Final = "start the missing nodes; `rabbitmq-queues quorum_status` names them"
 _NOWHERE: Final = "kvcore.nowhere"
 
+_ENDS: Final = (ConnectionResetError, BrokenPipeError, asyncio.IncompleteReadError)
+_ENDED: Final = "it ends the connection in the TLS handshake, or right behind it"
 _REFUSALS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (
         amqp.ProbableAuthenticationError,
@@ -105,9 +107,12 @@ def _refusal(about: str, error: UnavailableError, *, uses_tls: bool) -> Finding:
     # In TLS 1.3 the server judges our certificate after the handshake, when the driver speaks already, and wraps what it hears:
     # why, or only that the connection is reset, where that comes first.
     wrapped = None if cause is None else cause.__cause__
-    fails_behind_handshake = uses_tls and isinstance(wrapped, (ConnectionError, asyncio.IncompleteReadError))
+    if uses_tls and isinstance(wrapped, _ENDS):
+        return _error(
+            about, _ENDED, str(error), "see its log: it may refuse queue.rabbitmq.cert_file, or be no RabbitMQ"
+        )
     for kind, what, remedy in _REFUSALS:
-        if isinstance(cause, kind) or isinstance(wrapped, kind) or (kind is ssl.SSLError and fails_behind_handshake):
+        if isinstance(cause, kind) or isinstance(wrapped, kind):
             return _error(about, what, str(error), remedy)
     return _error(about, "it does not speak AMQP 0-9-1 as RabbitMQ does", str(error), "correct queue.rabbitmq.hosts")
 

@@ -185,10 +185,13 @@ def test_head_tells_all_of_a_key_but_its_value(node: FakeNode, client: Any) -> N
     headers = {"etag": f'"{VERSION}"', "content-type": "image/png", "content-length": "7"}
     node.says(httpx.Response(200, headers=headers | {"expires-at": "2030-01-02T03:04:05Z"}))
     expires_at = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert client.head("a/b", from_store=True, min_version=VERSION) == Listed(
+    assert client.head("a/b", from_store=True, min_version=VERSION, wait_s=5) == Listed(
         key="a/b", version=VERSION, size_bytes=7, media_type="image/png", expires_at=expires_at
     )
-    assert (node.last.method, node.last.url.raw_path) == ("HEAD", f"/kv/a%2Fb?min_version={VERSION}&wait=0".encode())
+    assert (node.last.method, node.last.url.raw_path) == (
+        "HEAD",
+        f"/kv/a%2Fb?min_version={VERSION}&wait=5000".encode(),
+    )
     assert (node.last.headers["cache-control"], node.last.headers["accept-encoding"]) == ("no-cache", "identity")
     assert len(node.requests) == 1
 

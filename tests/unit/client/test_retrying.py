@@ -274,6 +274,19 @@ def test_retry_after_is_waited_for(node: FakeNode, connect: Connect, clock: Fake
     assert 2 <= clock.slept_s[1] <= 2.2
 
 
+def test_head_and_the_get_behind_it_are_tried_as_one(node: FakeNode, connect: Connect, clock: FakeClock) -> None:
+    """No busy node is asked for its reason at once, and both have one count of tries."""
+    node.says(problem(503, "overloaded", {"retry-after": "3"}))
+    with pytest.raises(OverloadedError):
+        connect().head("k")
+    assert [request.method for request in node.requests] == ["HEAD", "GET", "GET", "GET"]
+    assert 3 <= clock.slept_s[0] <= 3.1
+    node.requests.clear()
+    with pytest.raises(UnavailableError, match="503"):
+        connect(retries=Retries(tries=1)).head("k")
+    assert [request.method for request in node.requests] == ["HEAD"]
+
+
 def test_retry_after_is_capped(node: FakeNode, connect: Connect, clock: FakeClock) -> None:
     """Nobody's header makes a caller wait for longer than `longest_pause_s`."""
     node.says(problem(429, "rate-limited", {"retry-after": "86400"}), value())

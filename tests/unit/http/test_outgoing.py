@@ -94,6 +94,17 @@ async def test_an_invitation_to_send_the_body_is_not_kept() -> None:
     assert wire.written.endswith(b"\r\n\r\nok")
 
 
+async def test_a_client_of_http_1_0_gets_no_invitation() -> None:
+    """It does not know what that is, and sends its body all the same."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    protocol.data_received(b"PUT / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    protocol.data_received(b"hi")
+    await stage.settled()
+    (write,) = wire.writes
+    assert write.startswith(b"HTTP/1.1 200 ")
+
+
 async def test_nobody_is_invited_behind_the_end(caplog: pytest.LogCaptureFixture) -> None:
     """Whose body turns out to be broken before it is asked for, has been answered, and nothing can be written any more."""
     stage = Stage()

@@ -464,3 +464,35 @@ async def test_the_end_does_not_cut_short_a_client_that_reads_its_last_answer() 
     assert not wire.ending
     protocol.data_received(GET)
     assert not stage.connections.tasks
+
+
+@pytest.mark.parametrize(
+    ("head", "detail"),
+    [
+        (b"PUT / HTTP/1.0\r\nTransfer-Encoding: chunked", "Content-Length"),
+        (b"PUT / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked", "Content-Length"),
+        (b"PUT / HTTP/1.1\r\nContent-Length: " + b"0" * 5000, "Content-Length is no length"),
+        (b"PUT / HTTP/1.1\r\nContent-Length: 1\r\nConnection: upgrade\r\nUpgrade: h2c", "upgrade"),
+        (b"PUT / HTTP/1.1\r\n" + b"\r\n".join([b"a: b"] * 101), "more than 100 header fields"),
+        ("GET /ä HTTP/1.1".encode(), "percent-encoded"),
+    ],
+    ids=["chunks in HTTP/1.0", "another coding", "no length", "upgrade", "fields", "any other"],
+)
+async def test_what_is_no_http_is_told_what_to_do(head: bytes, detail: str) -> None:
+    """A refusal names what is wrong with this request, where that is known."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    protocol.data_received(head + b"\r\nHost: a\r\n\r\n")
+    await stage.settled()
+    assert detail in wire.written.decode()
+
+
+async def test_requests_beyond_those_that_may_wait_are_counted() -> None:
+    """Those before them are answered, the last of these as the last one, and an operator sees that there were more."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 300)
+    await stage.settled()
+    assert 1 <= wire.written.count(b"HTTP/1.1 200 OK") <= 102
+    assert wire.written.count(b"connection: close") == 1
+    assert stage.counted("pipelined-requests")

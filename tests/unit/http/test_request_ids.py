@@ -8,13 +8,13 @@ import pytest
 
 from kvcore.access import ANYBODY, Grant
 from kvcore.http.headers import write_headers
+from kvcore.http.writes import Write, request_id
 
 CREATE = (b"if-none-match", b"*")
 NAMED = (b"idempotency-key", b"name")
 GIVEN: dict[str, Any] = {
     "headers": (CREATE, NAMED),
     "grant": ANYBODY,
-    "method": "PUT",
     "key": "key",
     "value": b"value",
     "media_type": "text/plain",
@@ -22,9 +22,9 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def request_id(headers: tuple[tuple[bytes, bytes], ...], **parts: Any) -> bytes:
+def id_of(headers: tuple[tuple[bytes, bytes], ...], grant: Grant, **parts: Any) -> bytes:
     """Return the id of a request with these header fields."""
-    return write_headers(headers).request_id(**parts)
+    return request_id(grant, Write(condition=write_headers(headers).condition, **parts))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def request_id(headers: tuple[tuple[bytes, bytes], ...], **parts: Any) -> bytes:
         {"headers": (CREATE, (b"idempotency-key", b"name2"))},
         {"headers": ((b"if-match", b"*"), NAMED)},
         {"grant": Grant("another token", frozenset(("write",)))},
-        {"method": "DELETE"},
+        {"value": None},
         {"key": "key2"},
         {"value": b"value2"},
         {"value": b"valuetext", "media_type": "/plain"},
@@ -45,16 +45,16 @@ def request_id(headers: tuple[tuple[bytes, bytes], ...], **parts: Any) -> bytes:
 )
 def test_each_part_of_a_request_tells_it_from_others(change: dict[str, Any]) -> None:
     """A request of another token, or with any other part, is another request, however its parts are put together."""
-    assert request_id(**GIVEN) != request_id(**GIVEN | change)
+    assert id_of(**GIVEN) != id_of(**GIVEN | change)
 
 
 def test_the_same_request_has_the_same_id() -> None:
     """Quotes and other header fields do not matter; the id has 32 bytes."""
     quoted = (CREATE, (b"idempotency-key", b' "name" '), (b"x-request-id", b"1"))
-    assert request_id(**GIVEN) == request_id(**GIVEN | {"headers": quoted})
-    assert len(request_id(**GIVEN)) == 32
+    assert id_of(**GIVEN) == id_of(**GIVEN | {"headers": quoted})
+    assert len(id_of(**GIVEN)) == 32
 
 
 def test_a_request_without_a_name_has_no_id() -> None:
     """Whoever names nothing is not remembered."""
-    assert request_id(**GIVEN | {"headers": (CREATE,)}) == b""
+    assert id_of(**GIVEN | {"headers": (CREATE,)}) == b""
