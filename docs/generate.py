@@ -51,7 +51,7 @@ CLI_HEAD: Final = """\
 | --- | --- |
 | 0 | done |
 | 1 | failed; standard error says why in one line |
-| 2 | wrong usage: an unknown option, a missing argument, a value of a wrong form |
+| 2 | wrong usage: an unknown option, a missing argument, a value of a wrong form; what only a node can tell is 1 |
 | 3 | the key does not exist |
 | 4 | the condition does not hold: nothing was written; of `get --if-none-match`: the key still has that version |
 | 130 | Ctrl-C |

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kvcore.cli._output import AsJson, show
 from kvcore.cli._settings import ConfigFile, Overrides, Profile, read
 from kvcore.errors import SettingsError
+
+if TYPE_CHECKING:
+    from kvcore.config import Resolved
+    from kvcore.plugins import Plugins
 
 __all__ = ("app",)
 
@@ -49,23 +54,30 @@ def show_settings(
 def check(
     profile: Profile = None, config: ConfigFile = None, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """Check the configuration without starting anything.
+    """Check the configuration without starting anything: settings, tokens, and what they are checked by.
 
     Exit code 1: it cannot work; the message names path and source.
 
     \b
     kvctl config check --config /etc/kvcore.toml
     """
-    from kvcore.authentication import own_tokens, refuse_exposure
+    from kvcore.authentication import refuse_exposure
 
-    resolved, _ = read(profile, config, overrides)
+    resolved, plugins = read(profile, config, overrides)
     refuse_exposure(resolved)
-    own_tokens(resolved)
+    asyncio.run(_try_authenticator(resolved, plugins))
     settings = resolved.settings
     tiers = {"cache": settings.cache.backend, "queue": settings.queue.backend, "store": settings.store.backend}
     named = ", ".join(f"{kind} {name}" for kind, name in tiers.items())
     show({"valid": True, "profile": settings.profile, **tiers}, f"valid: profile {settings.profile}, {named}",
          as_json=as_json)  # fmt: skip
+
+
+async def _try_authenticator(resolved: Resolved, plugins: Plugins) -> None:
+    from kvcore.authentication import open_authenticator
+
+    async with open_authenticator(resolved, plugins, failed=lambda: None):
+        pass
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,19 @@ from kvcore.errors import (
 if TYPE_CHECKING:
     from kvcore.client import Client, Retries
 
-__all__ = ("READ_FIRST", "SEND_AGAIN", "Ack", "IfMatch", "TokenFile", "Url", "connected", "token_of", "told", "utf8")
+__all__ = (
+    "READ_FIRST",
+    "SEND_AGAIN",
+    "Ack",
+    "IfMatch",
+    "TokenFile",
+    "Url",
+    "connected",
+    "token_of",
+    "told",
+    "utf8",
+    "version",
+)
 
 Url = Annotated[str, typer.Option("--url", envvar=URL_VARIABLE, help="Where the node is.")]
 TokenFile = Annotated[
@@ -44,11 +57,33 @@ Ack = Annotated[
         " has a durable queue, else stored.",
     ),
 ]
+
+
+def version(text: str | None) -> str | None:
+    """Refuse what is no version."""
+    if text is not None and not _VERSION.fullmatch(text):
+        raise typer.BadParameter(
+            f"{text!r} is no version: give the 24 hex digits that a write has printed, without quotes"
+        )
+    return text
+
+
+def version_or_any(text: str | None) -> str | None:
+    """Refuse what is neither a version nor `*`."""
+    return text if text == "*" else version(text)
+
+
 IfMatch = Annotated[
     str | None,
-    typer.Option("--if-match", metavar="VERSION", help="Only if the key has this version; '*': only if it exists."),
+    typer.Option(
+        "--if-match",
+        metavar="VERSION",
+        callback=version_or_any,
+        help="Only if the key has this version; '*': only if it exists.",
+    ),
 ]
 
+_VERSION: Final = re.compile("[0-9a-f]{24}")
 SEND_AGAIN: Final = "sending the same again is safe"
 READ_FIRST: Final = "read the key before writing again: the same condition could fail by this very write"
 """What to do about a conditional write without a name whose outcome is unknown."""

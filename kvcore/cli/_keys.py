@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import typer
 
-from kvcore.cli._connection import READ_FIRST, SEND_AGAIN, Ack, IfMatch, TokenFile, Url, connected, utf8
+from kvcore.cli._connection import READ_FIRST, SEND_AGAIN, Ack, IfMatch, TokenFile, Url, connected, utf8, version
 from kvcore.cli._consent import ask
 from kvcore.cli._output import (
     AsJson,
@@ -56,7 +56,9 @@ def get(
     min_version: Annotated[
         str | None,
         typer.Option(
-            metavar="VERSION", help="This version or a newer one, as a write has printed it; never older data."
+            metavar="VERSION",
+            callback=version,
+            help="This version or a newer one, as a write has printed it; never older data.",
         ),
     ] = None,
     wait: Annotated[
@@ -65,7 +67,11 @@ def get(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Ask the store, not the cache.")] = False,
     if_none_match: Annotated[
         str | None,
-        typer.Option(metavar="VERSION", help="Only if the key has another version than this; else exit code 4."),
+        typer.Option(
+            metavar="VERSION",
+            callback=version,
+            help="Only if the key has another version than this; else exit code 4.",
+        ),
     ] = None,
     head: Annotated[
         bool, typer.Option("--head", help="Print what there is to know of the key, without asking for its value.")
@@ -150,7 +156,7 @@ def put(
     kvctl put limits '{"per_minute": 60}' --json-value
     kvctl put session 4711 --ttl 3600
     kvctl put leader node-1 --if-none-match
-    kvctl put report - < report.txt
+    kvctl put report --file report.txt --media-type text/plain
     kvctl put logo --file logo.png --media-type image/png
     """
     if (value is None) == (file is None):

@@ -149,7 +149,11 @@ def _place(
     """Return the file of tokens, and the tokens of the configuration, which is read only if no file is named."""
     if file is not None:
         return file, ()
+    from kvcore.settings import OWN_TOKENS
+
     auth = read(profile, config, overrides)[0].settings.auth
+    if auth.mode not in (None, OWN_TOKENS):
+        note(f"auth.mode = {auth.mode!r}: nodes with this configuration do not look at these tokens")
     return None if auth.file is None else Path(auth.file), auth.tokens
 
 

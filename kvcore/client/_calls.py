@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -275,6 +275,10 @@ class Calls:
         body: bytes | None,
     ) -> Call[Written]:
         if if_match is not None:
+            if not isinstance(if_match, str):
+                raise TypeError(
+                    f"if_match is a version, such as `value.version`, and this is {type(if_match).__name__}"
+                )
             headers["If-Match"] = if_match if if_match == "*" else f'"{if_match}"'
         conditional = "If-Match" in headers or "If-None-Match" in headers
         if isinstance(idempotency_key, str):
@@ -340,13 +344,33 @@ def body_of(value: Any, media_type: str | None) -> tuple[bytes, str]:
     if media_type is not None:
         raise RequestError(f"a value with a media type is bytes, and this is {type(value).__name__}: encode it")
     try:
-        encoded = msgspec.json.encode(value)
-        if b"null" in encoded:
-            # msgspec writes NaN and infinity, which JSON does not have, as null: that would be another value.
-            json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=lambda _: None), allow_nan=False)
+        _check_json(value)
+        return msgspec.json.encode(value), JSON
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise RequestError(f"the value cannot be written as JSON: {error}") from None
-    return encoded, JSON
+
+
+def _check_json(value: Any) -> None:
+    """Return if a value comes back from JSON as it is, but for a tuple as a list.
+
+    msgspec would write more: sets as lists, dates and bytes as text, NaN as null, a key 1 as "1". That would be another value.
+
+    Raises:
+        TypeError, ValueError: it does not.
+    """
+    if isinstance(value, dict):
+        for key, member in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the name of a member is a str, and {key!r} is none")
+            _check_json(member)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_json(item)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"JSON has no {value}")
+    elif not (value is None or isinstance(value, str | int | msgspec.Raw)):
+        raise TypeError(f"JSON has no {type(value).__name__}: make it of dicts, lists, text and numbers")
 
 
 def shown_value(

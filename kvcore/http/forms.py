@@ -102,7 +102,7 @@ class ReadQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     min_version: Annotated[
         Annotated[str, Meta(pattern="^[0-9a-f]{24}$", max_length=24)] | None,
-        Meta(description="Answer with this version or a newer one; never with an older one."),
+        Meta(description="A version, as in an ETag: answer with it or a newer one, never with an older one."),
     ] = None
     wait: Annotated[int, Meta(ge=0, le=10_000, description="How long to wait for `min_version`, in milliseconds.")] = (
         500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -45,6 +46,7 @@ AnyRequest = Request[Any, Any, Any]
 
 # --- queries ----------------------------------------------------------------------------------------------------------
 
+_AT_PARAMETER: Final = re.compile(r" - at `\$\.(\w+)`$")
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -64,11 +66,40 @@ def read_query(raw: bytes, form: type[Q]) -> Q:
     try:
         query = msgspec.convert(found, form, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequestError(f"in the query: {_cut(error)}") from None
-    for name in found:
-        if getattr(query, name) is None:  # which msgspec takes the text "null" for
-            raise InvalidRequestError(f"in the query: null is no value - at `$.{name}`")
+        raise InvalidRequestError(_told(error, form, found)) from None
+    for name, text in found.items():
+        value = getattr(query, name)
+        # What msgspec takes for numbers and for nothing besides: "1e3" and "null".
+        if value is None or (type(value) is int and not text.isdecimal()):
+            raise InvalidRequestError(_wants(form, name))
     return query
+
+
+def _told(error: msgspec.ValidationError, form: type[msgspec.Struct], found: Mapping[str, str]) -> str:
+    """Return the sentence that says what is wrong with a query."""
+    fields = form.__struct_fields__
+    if unknown := next((name for name in found if name not in fields), None):
+        return f"there is no query parameter {_shown(unknown)} here, but {', '.join(fields) or 'none at all'}"
+    if wrong := _AT_PARAMETER.search(str(error)):
+        return _wants(form, wrong[1])
+    return f"in the query: {_cut(error)}"
+
+
+def _wants(form: type[msgspec.Struct], name: str) -> str:
+    """Return the sentence that says what a query parameter is to be."""
+    schema = msgspec.json.schema_components([form])[1][form.__name__]["properties"][name]
+    kind = next((option for option in schema.get("anyOf", ()) if option != {"type": "null"}), schema)
+    choices = [choice for choice in kind.get("enum", ()) if choice is not None]
+    if choices:
+        wanted = f"is {' or '.join(choices)}"
+    elif kind["type"] == "boolean":
+        wanted = "is true or false"
+    elif kind["type"] == "integer":
+        bounds = [f"{word} {kind[name]}" for word, name in (("from", "minimum"), ("to", "maximum")) if name in kind]
+        wanted = " ".join(("is a whole number", *bounds))
+    else:
+        wanted = "has another form"
+    return f"the query parameter '{name}' {wanted}. {schema.get('description', '')}".rstrip()
 
 
 def read_key(raw_path: bytes) -> str:

@@ -66,6 +66,16 @@ def test_check_accepts_what_can_work_and_names_what_cannot(tmp_path: Path) -> No
     assert str(bad) in result.stderr
 
 
+def test_check_tries_out_what_tokens_are_checked_by(tmp_path: Path) -> None:
+    """A file of keys or tokens that is not there keeps a node from starting, so it is told by its setting."""
+    nowhere = str(tmp_path / "none")
+    jwt = {"auth.mode": "jwt", "auth.jwt.keys": nowhere, "auth.jwt.issuer": "i", "auth.jwt.audience": "a"}
+    for settings, path in ((jwt, "auth.jwt.keys"), ({"auth.file": nowhere}, "auth.file")):
+        overrides = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+        result = config("check", *overrides)
+        assert (result.exit_code, path in result.stderr, nowhere in result.stderr) == (1, True, True), result.stderr
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_init_writes_every_setting_with_its_description(profile: str) -> None:
     """The file that `config init` writes names and describes all that can be set."""

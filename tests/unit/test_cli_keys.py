@@ -211,6 +211,24 @@ def test_put_refuses_a_value_that_cannot_be_sent(node: FakeNode, arguments: list
     assert (result.exit_code, node.method) == (2, "")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "k", "--if-none-match"),
+        ("get", "k", "--min-version"),
+        ("put", "k", "v", "--if-match"),
+        ("delete", "k", "--if-match"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("version", [f'"{VERSION}"', "abc", ""])
+def test_a_version_is_one_as_it_was_printed(node: FakeNode, arguments: tuple[str, ...], version: str) -> None:
+    """Its quotes belong to the ETag of the API; anything else is wrong usage, and the node is not asked."""
+    result = kvctl(*arguments, version)
+    assert (result.exit_code, node.method) == (2, "")
+    assert "24 hex digits" in " ".join(result.stderr.split())
+
+
 def test_put_passes_lifetime_acknowledgement_and_conditions_on(node: FakeNode) -> None:
     """--ttl, --ack, --if-match and --if-none-match become what the API has for them."""
     kvctl("put", "k", "v", "--ttl", "60", "--ack", "stored", "--if-match", VERSION)

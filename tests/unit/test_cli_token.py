@@ -75,6 +75,14 @@ def test_create_without_a_file_prints_what_to_add_to_the_configuration(tmp_path:
     assert list(tmp_path.iterdir()) == [config]
 
 
+@pytest.mark.parametrize("command", [("create", "a", "--scope", "read"), ("list",)], ids=" ".join)
+def test_it_is_told_that_nodes_ask_for_other_tokens(command: tuple[str, ...]) -> None:
+    """Whoever makes a token for a node that asks for none, or for those of somebody else, would wonder."""
+    result = token(*command, "--set", "auth.mode=none")
+    assert result.exit_code == 0
+    assert "auth.mode = 'none': nodes with this configuration do not look at these tokens" in result.stderr
+
+
 def test_create_takes_the_file_of_the_configuration(file: Path, tmp_path: Path) -> None:
     """`auth.file` is where a token goes without --file; a name in the configuration is taken there too."""
     own = token("create", "own", "--scope", "read").stderr.partition("\n\n")[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,11 +14,14 @@ import jwt
 import msgspec
 
 from kvcore.access import Grant, Scope
+from kvcore.errors import SettingsError
 from kvcore.reloading import ReloadedFile
 from kvcore_auth_jwt.keyset import KeySet, keys_of
 from kvcore_auth_jwt.settings import JwtSettings
 
 __all__ = ("JwtAuthenticator", "open_jwt")
+
+logger = logging.getLogger(__name__)
 
 _FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _MAX_CHARS: Final = 8192
@@ -51,13 +55,21 @@ class JwtAuthenticator:
         """Read the keys. `failed` is called for each change of the file that leaves no sound JWK Set.
 
         Raises:
-            SettingsError: the file cannot be read, or is not a sound JWK Set.
+            SettingsError: the file cannot be read, is not a sound JWK Set, or has no key that can be used.
         """
         self._settings = settings
         self._clock = clock
-        self._file = ReloadedFile(
-            settings.keys, keys_of(settings.algorithms, settings.keys), failed=failed, clock=ticks
-        )
+        try:
+            self._file = ReloadedFile(
+                settings.keys, keys_of(settings.algorithms, settings.keys), failed=failed, clock=ticks
+            )
+        except SettingsError as error:
+            raise SettingsError(f"auth.jwt.keys: {error}") from None
+        if not self._file.content():
+            wanted = ", ".join(settings.algorithms)
+            raise SettingsError(
+                f"auth.jwt.keys: the file {settings.keys} has no key for {wanted} (auth.jwt.algorithms)"
+            )
         self._keys: KeySet | None = None
         self._verified: dict[bytes, _Verified] = {}
 
@@ -68,6 +80,10 @@ class JwtAuthenticator:
         if keys is not self._keys:  # a key that was taken away must verify nothing any longer
             self._keys = keys
             self._verified.clear()
+            if not keys:
+                logger.warning(
+                    "the file %s has no key that can be used any more: no token is taken", self._settings.keys
+                )
         digest = hashlib.sha256(token.encode()).digest()
         found = self._verified.get(digest)
         if found is None:

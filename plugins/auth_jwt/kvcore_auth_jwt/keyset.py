@@ -32,6 +32,9 @@ class KeySet:
     def __init__(self, keys: Mapping[str | None, Mapping[str, jwt.PyJWK]]) -> None:
         self._keys = keys
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
         """Return a key by its id, for an algorithm; without an id the only key that there is. None: there is none."""
         if kid is None and len(self._keys) == 1:
@@ -43,8 +46,8 @@ class KeySet:
 def keys_of(algorithms: Collection[str], file: str) -> Callable[[bytes], KeySet]:
     """Return the function that reads a JWK Set. `file` is its name, for messages.
 
-    Keys for something else than these algorithms are passed over, as RFC 7517 wants it. It raises `SettingsError` if it is
-    no JWK Set, two keys have one id, or no key is left.
+    Keys for something else than these algorithms are passed over, as RFC 7517 wants it, and there may be none left. It
+    raises `SettingsError` if it is no JWK Set, or two keys have one id.
     """
 
     def read(content: bytes) -> KeySet:
@@ -55,8 +58,6 @@ def keys_of(algorithms: Collection[str], file: str) -> Callable[[bytes], KeySet]
             # What the error says may be what stands in the file, and there may be a private key in that.
             raise SettingsError(f"the file of keys {file} is not a sound JWK Set: {type(error).__name__}") from None
         keys = [(kid, usable) for kid, usable in found if usable]
-        if not keys:
-            raise SettingsError(f"the file of keys {file} has no key for {', '.join(algorithms)}")
         if len({kid for kid, _ in keys}) < len(keys):
             raise SettingsError(f"the file of keys {file} has two keys of one id")
         return KeySet(dict(keys))

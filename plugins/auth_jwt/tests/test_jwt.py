@@ -295,7 +295,21 @@ async def test_a_file_that_breaks_leaves_the_keys_in_force(
     assert str(provider.file) in record.message
 
 
-@pytest.mark.parametrize("harm", ["not JSON", '{"keys": []}', None], ids=["broken", "empty", "vanished"])
+async def test_the_last_key_can_be_taken_out(provider: Any, key: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A key set without keys lets nobody in, not even who was let in before, until there is a key again."""
+    authenticator = opened(provider)
+    assert await authenticator.authenticate(key.sign()) == ALICE
+    provider.publish()
+    provider.clock.now += 1
+    for token in (key.sign(), key.sign(kid=None)):
+        assert await authenticator.authenticate(token) is None
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    provider.publish(key.jwk)
+    provider.clock.now += 1
+    assert await authenticator.authenticate(key.sign()) == ALICE
+
+
+@pytest.mark.parametrize("harm", ["not JSON", None], ids=["broken", "vanished"])
 async def test_a_file_that_breaks_while_a_node_runs_is_counted(
     provider: Any, key: Any, monkeypatch: pytest.MonkeyPatch, harm: str | None
 ) -> None:

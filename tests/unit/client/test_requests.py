@@ -8,6 +8,7 @@ import pickle
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -413,6 +414,29 @@ def test_a_number_that_json_does_not_have_is_refused(node: FakeNode, client: Any
     node.says(written())
     client.put("a", {"b": [None, msgspec.Raw(b"null")]})
     assert node.last.content == b'{"b":[null,null]}'
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [{1, 2}, {1: "a"}, {"a": [b"xy"]}, {"a": datetime(2030, 1, 1, tzinfo=UTC)}, [Decimal(1)], {None: 1}, Listed],
+    ids=str,
+)
+def test_what_would_come_back_as_something_else_is_refused(node: FakeNode, client: Any, strange: Any) -> None:
+    """Nothing becomes a list, a text or another key by itself."""
+    for ask in each(lambda: client.put("a", strange), lambda: client.batch([Put("a", strange)])):
+        with pytest.raises(RequestError, match="cannot be written as JSON"):
+            ask()
+    assert node.requests == []
+
+
+def test_a_condition_is_a_version_and_not_a_value(node: FakeNode, client: Any) -> None:
+    """Whoever passes what they have read is told what of it to pass."""
+    node.says(value())
+    read = client.get("k")
+    for ask in each(lambda: client.put("k", 1, if_match=read), lambda: client.delete("k", if_match=read)):
+        with pytest.raises(TypeError, match=r"value\.version"):
+            ask()
+    assert len(node.requests) == 1
 
 
 def test_no_operations_are_no_request(node: FakeNode, client: Any) -> None:
