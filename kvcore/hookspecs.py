@@ -66,7 +66,8 @@ def kvcore_routes() -> Iterable[Any]:  # type: ignore[empty-body]  # a specifica
     """Give Litestar route handlers, served beside those of kvcore. Called when an HTTP application is built.
 
     A handler's errors become problem documents like all others. A path that kvcore has itself is a start-up error.
-    The head of an answer goes out with the first part of its body.
+    A path of more than 1,024 characters gets 404 and never comes here. The head of an answer goes out with the first part
+    of its body: a stream of events shows nothing before its first event.
     """
 
 

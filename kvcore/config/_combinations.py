@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
-from itertools import chain
 from operator import attrgetter
 
 from kvcore.backends import Ability
@@ -39,12 +38,17 @@ def refuse_combinations(plugins: Plugins, resolved: Resolved) -> None:
     Raises:
         SettingsError: with all settings that do not go together, where each comes from, and why.
     """
-    settings = resolved.settings
-    for why, paths in chain(_clashes_of_backends(plugins, settings), _clashes_of_values(settings)):
-        named = ", ".join(
-            f"{path} = {attrgetter(path)(settings)!r} ({resolved.sources.get(path, 'default')})" for path in paths
-        )
-        raise SettingsError(f"these settings do not go together: {named}: {why}")
+    clashes = [*_clashes_of_backends(plugins, resolved.settings), *_clashes_of_values(resolved.settings)]
+    if clashes:
+        told = "; and ".join(f"{_named(resolved, paths)}: {why}" for why, paths in clashes)
+        raise SettingsError(f"these settings do not go together: {told}")
+
+
+def _named(resolved: Resolved, paths: Iterable[str]) -> str:
+    """Return settings with their values and where these come from."""
+    return ", ".join(
+        f"{path} = {attrgetter(path)(resolved.settings)!r} ({resolved.sources.get(path, 'default')})" for path in paths
+    )
 
 
 def _clashes_of_backends(plugins: Plugins, settings: Settings) -> Iterator[Clash]:

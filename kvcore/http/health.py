@@ -38,17 +38,18 @@ class Ready(msgspec.Struct, frozen=True):
 
 def _example(status: str, tier: str) -> dict[str, Any]:
     store = {"status": tier, "backend": "sqlite", "breaker": "closed", "ping_ms": 0.1}
-    told = {"status": status, "components": {"store": store}, "version": __version__}
-    return (
-        told
-        | {"node": "b3d0e9b2", "profile": "embedded"}
-        | {"limits": {"max_key_bytes": 65_536, "max_value_bytes": 1_048_576}}
-    )
+    return {
+        "status": status,
+        "components": {"store": store},
+        "version": __version__,
+        "node": "b3d0e9b2",
+        "profile": "embedded",
+        "limits": {"max_key_bytes": 65_536, "max_value_bytes": 1_048_576},
+    }
 
 
 def health_handlers(instance: Instance, exposition: Exposition | None = None) -> list[HTTPRouteHandler]:
     """Return the handlers of `/health…` and `/metrics` over a node or worker; None: it shows its own metrics."""
-    shown = sparing(exposition or own_exposition(instance.metrics.registry))
 
     @get(
         "/health",
@@ -117,6 +118,12 @@ def health_handlers(instance: Instance, exposition: Exposition | None = None) ->
             return problem("draining", f"this process is {instance.phase}", [_RETRY, NO_STORE], outcome="not-applied")
         return json_answer(Ready("ready"), NO_STORE)
 
+    return [health, live, ready, _metrics_handler(exposition or own_exposition(instance.metrics.registry))]
+
+
+def _metrics_handler(exposition: Exposition) -> HTTPRouteHandler:
+    shown = sparing(exposition)
+
     @get(
         "/metrics",
         operation_class=described(
@@ -138,4 +145,4 @@ def health_handlers(instance: Instance, exposition: Exposition | None = None) ->
         read_query(request.scope["query_string"], NoQuery)
         return Answer(200, await shown(), media_type=CONTENT_TYPE_LATEST.encode(), headers=[NO_STORE])
 
-    return [health, live, ready, metrics]
+    return metrics

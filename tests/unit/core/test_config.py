@@ -9,6 +9,7 @@ from types import MappingProxyType
 import pytest
 
 from kvcore.config import Resolved, resolve
+from kvcore.environment import LOCAL_URL
 from kvcore.errors import PluginError, SettingsError
 from tests.unit.core.given_plugins import fake_plugins
 
@@ -194,3 +195,16 @@ def test_a_backends_own_settings_come_from_its_own_table() -> None:
     found = resolved("[store.fake]\nsize = 5\n[store.needy]\nurl = 'x'")
     assert found.flat()["store.fake.size"] == 5
     assert "store.needy.url" not in found.flat()
+
+
+def test_everything_that_does_not_go_together_is_told_at_once() -> None:
+    """Nobody has to start again for each."""
+    with pytest.raises(SettingsError) as refused:
+        resolved(flags={"limits.token_burst": "5", "limits.address_burst": "5"})
+    assert str(refused.value).count("without a rate") == 2
+
+
+def test_clients_ask_where_a_node_listens_by_default() -> None:
+    """Neither has to be told of the other."""
+    http = resolved().settings.http
+    assert f"http://{http.host}:{http.port}" == LOCAL_URL
