@@ -95,11 +95,6 @@ class Condition(msgspec.Struct, frozen=True, gc=False):
     expected: Version | None = None
     idempotency_key: bytes = b""
 
-    @property
-    def creates(self) -> bool:
-        """Whether the write is done only if the key does not exist."""
-        return self.expected == ZERO
-
     def refuse(self, what: str) -> None:
         """Return if there is neither a condition nor an Idempotency-Key, which a request for many keys cannot have.
 

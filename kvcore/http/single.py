@@ -92,7 +92,7 @@ def written(asked: Write, came_to: Written) -> Answer:
 
 def write_status(asked: Write, came_to: Written) -> Literal[200, 201, 202]:
     """Return the status of a write, alone or in a batch; 201: the key did not exist before, by its condition."""
-    return 201 if asked.condition.creates else 200 if came_to.stored else 202
+    return 201 if asked.creates else 200 if came_to.stored else 202
 
 
 def _written_at(version: Version) -> bytes:

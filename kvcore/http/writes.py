@@ -8,7 +8,7 @@ import msgspec
 
 from kvcore.access import Grant
 from kvcore.http.headers import Condition
-from kvcore.model import JSON
+from kvcore.model import JSON, ZERO
 from kvcore.service import Ack, KeyValueService, Written
 
 __all__ = ("Write", "request_id", "write")
@@ -22,6 +22,11 @@ class Write(msgspec.Struct, frozen=True, gc=False):
     condition: Condition
     media_type: str = JSON
     ttl_s: int | None = None
+
+    @property
+    def creates(self) -> bool:
+        """Whether it makes a key that does not exist before, or nothing."""
+        return self.value is not None and self.condition.expected == ZERO
 
 
 async def write(service: KeyValueService, grant: Grant, asked: Write, ack: Ack | None) -> Written:
