@@ -315,7 +315,9 @@ class KeyValueService:
                 mutation = Mutation(key, entry, traceparent=ORIGIN.get().traceparent, restored=True)
                 outcome = await self._write_path.send(mutation, "", accept=False)
         except TimeoutError:
-            raise UnavailableError("the entry got no answer in time", outcome="unknown") from None
+            raise UnavailableError(
+                "the entry got no answer in time; sending it again is safe", outcome="unknown"
+            ) from None
         if outcome is None or outcome.verdict is Verdict.APPLIED:
             return Restored(entry.version, "restored")
         if outcome.verdict is Verdict.REJECTED:
@@ -375,7 +377,8 @@ class KeyValueService:
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_POLL_S)
         except TimeoutError:
-            raise UnavailableError("the write got no answer in time", outcome="unknown") from None
+            again = _sending_it_again(expected, request_id)
+            raise UnavailableError(f"the write got no answer in time; {again}", outcome="unknown") from None
 
     def _must_repeat(self, mutation: Mutation, outcome: Outcome, seen: Version | None) -> bool:
         """Tell whether the outcome is due to clocks or to lag, and not to what other writers did on purpose.
@@ -427,6 +430,15 @@ class KeyValueService:
 def _is_past(seen: Version | None, expected: Version | None) -> bool:
     """Tell whether the cache shows that the version which a write expects is not the newest."""
     return seen is not None and expected is not None and expected not in (ZERO, PRESENT) and seen > expected
+
+
+def _sending_it_again(expected: Version | None, request_id: bytes) -> str:
+    """Say what to do about a write that may have been done: where it has a condition, it might fail by what it did itself."""
+    if expected is None:
+        return "sending it again is safe"
+    if request_id:
+        return "sending it again with the same Idempotency-Key is safe"
+    return "read the key before sending it again"
 
 
 def _asked_nothing(call: Callable[[], Awaitable[T]]) -> Callable[[None], Awaitable[T]]:

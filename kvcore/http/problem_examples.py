@@ -63,7 +63,7 @@ _ERRORS: Final[Mapping[ProblemName, KvcoreError]] = {
     ),
     "rate-limited": RateLimitedError("this token sends too many requests"),
     "unsupported": UnsupportedError("BoundedStore cannot list its keys; choose a store with that ability"),
-    "unavailable": UnavailableError("the write got no answer in time"),
+    "unavailable": UnavailableError("the write got no answer in time; sending it again is safe"),
     "overloaded": OverloadedError("1000 requests are being served already: try again"),
     "version-not-reached": VersionNotReachedError(
         f"the key has not reached version {EXAMPLE_VERSION} within 0.5 s: try again, or wait longer"

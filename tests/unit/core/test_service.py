@@ -342,7 +342,7 @@ async def test_a_failed_condition_names_no_version_of_a_deleted_key() -> None:
     ("expected", "request_id", "advice"),
     [
         (None, b"", "sending it again is safe"),
-        (ZERO, b"r" * 32, "sending it again is safe"),
+        (ZERO, b"r" * 32, "sending it again with the same Idempotency-Key is safe"),
         (ZERO, b"", "read the key before sending it again"),
     ],
     ids=["plain", "named", "nameless"],
