@@ -68,6 +68,10 @@ class ReloadedFile(Generic[T]):
         except SettingsError as error:
             self._failed()
             logger.error("%s; what it said before stays in force", error)  # noqa: TRY400 - nothing of ours has failed
+        except Exception as error:  # noqa: BLE001 - a fault of the parser; not what it says, there may be a secret in that
+            self._failed()
+            kind = type(error).__name__
+            logger.error("%s makes its reader fail (%s); what it said before stays in force", self._path, kind)  # noqa: TRY400 - see above
         else:
             logger.info("%s has changed and was read again", self._path)
 

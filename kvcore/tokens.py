@@ -141,10 +141,10 @@ def parse_tokens(content: bytes, name: str) -> tuple[Token, ...]:
     try:
         tree: dict[str, Any] = tomllib.loads(content.decode())
         return msgspec.convert(tree, _File, dec_hook=as_secret).tokens
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
-        raise SettingsError(f"the file of tokens {name} is not valid TOML") from None
     except msgspec.ValidationError as error:
         raise SettingsError(f"the file of tokens {name}: {error}") from None
+    except (ValueError, RecursionError):  # also a number of thousands of digits, which is no TOMLDecodeError
+        raise SettingsError(f"the file of tokens {name} is not valid TOML") from None
 
 
 def refuse_doubles(tokens: Iterable[Token]) -> None:

@@ -61,13 +61,13 @@ class Addresses:
 
 
 def _address(text: str) -> Address | None:
-    """Return the address that a text names, some proxies add a port, or None."""
+    """Return the address that a text names, some proxies add a port, or None. Its zone, a text of any length, is left out."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        address = ip_address(text)
+        address = ip_address(text.partition("%")[0] if ":" in text else text)
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address

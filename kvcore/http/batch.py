@@ -174,9 +174,13 @@ class _Sizes:
         """Return how many values to read next, where so many bytes are left."""
         return max(1, min(left_bytes, _MOST_AT_ONCE_BYTES) // self._expected_bytes)
 
-    def saw(self, count: int, total_bytes: int) -> None:
-        """Take note of what was read. Large values are forgotten slowly, since to expect too little costs others more."""
-        self._expected_bytes = max(1, total_bytes // count, self._expected_bytes // 2)
+    def saw(self, sizes: Sequence[int]) -> None:
+        """Take note of how large values were; keys that do not exist tell nothing.
+
+        Large ones are forgotten slowly, since to expect too little costs others more.
+        """
+        if sizes:
+            self._expected_bytes = max(1, sum(sizes) // len(sizes), self._expected_bytes * 9 // 10)
 
 
 async def _read_all(
@@ -188,7 +192,7 @@ async def _read_all(
     while len(results) < len(keys) and left > 0:
         some = keys[len(results) : len(results) + sizes.portion(left)]
         read = await in_turns(map(read_one, some))
-        sizes.saw(len(read), sum(map(_size_bytes, read)))
+        sizes.saw([_size_bytes(result) for result in read if isinstance(result, ReadResult)])
         for result in read:
             is_alone = left == most_bytes
             left -= _size_bytes(result)

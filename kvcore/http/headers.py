@@ -67,17 +67,17 @@ def read_headers(headers: RawHeaders) -> ReadHeaders:
         InvalidRequestError: there is a condition or an Idempotency-Key, which reads do not take, and must not ignore; or
             If-None-Match is none.
     """
-    from_store, held = False, ""
+    from_store, held = False, None
     for name, value in headers:
         if name == b"cache-control":
             from_store = from_store or _says_no_cache(value)
         elif name == b"if-none-match":
-            held = f"{held},{value.decode('latin-1')}" if held else value.decode("latin-1").strip()
+            held = value.decode("latin-1").strip() if held is None else f"{held},{value.decode('latin-1')}"
         elif name in _NOT_FOR_READS:
             raise InvalidRequestError(f"a read takes no {name.decode().title()}: it takes If-None-Match")
-    if held and not _ENTITY_TAGS.fullmatch(held):
+    if held is not None and not _ENTITY_TAGS.fullmatch(held):
         raise InvalidRequestError('If-None-Match takes ETags as this service gives them ("24 hex digits"), or *')
-    return ReadHeaders(from_store, held)
+    return ReadHeaders(from_store, held or "")
 
 
 def asks_for_store(headers: RawHeaders) -> bool:

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from kvcore.backends import MAX_KEY_BYTES
 from kvcore.http.connections import LINGER_S, Connections
 from kvcore.http.headers import http_date
 from kvcore.http.outgoing import Outgoing
@@ -23,13 +24,14 @@ from kvcore.metrics import Limit
 from kvcore.problem_types import ProblemName
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application  # uvicorn names its types nowhere else
+    from uvicorn._types import ASGI3Application, HTTPScope  # uvicorn names its types nowhere else
 
 __all__ = ("MAX_HEAD_BYTES", "StrictHttpProtocol")
 
 MAX_HEAD_BYTES: Final = 256 * 1024
 """Request line and header fields: enough for a key of 64 KiB with every byte percent-encoded."""
 
+_MAX_PATH_CHARS: Final = len("/kv/") + 3 * MAX_KEY_BYTES
 _MAX_FIELDS: Final = 100
 """Header fields of a request. Each costs a hundred bytes and more here, and two to send."""
 _MAX_PIPELINED: Final = 100
@@ -37,6 +39,7 @@ _MAX_PIPELINED: Final = 100
 _MAX_LENGTH_DIGITS: Final = 20
 """More than any length has; `int` takes no text of more than 4,300 digits."""
 _BODY_FIELDS: Final = frozenset((b"content-length", b"transfer-encoding"))
+_NO_ROOM: Final = "too many bodies and answers are under way: try again"
 _RETRY: Final = "retry-after: 1\r\n"
 Phase = Literal["idle", "head", "body"]
 """What a client may keep us waiting with: its next request, the rest of a head, the rest of a body."""
@@ -76,6 +79,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
     _received = 0  # of the body of the last request
     _held = 0  # of the bodies of requests without an answer yet
     _held_by_running = 0  # of these, the one that is being answered
+    _held_of_head = 0  # of the head that is not at its end yet
     untaken_answer = 0  # by the client, when there was too much of it to go on
     _phase: Phase | None = None
     _subject: object = None
@@ -111,8 +115,18 @@ class StrictHttpProtocol(HttpToolsProtocol):
         # read too little, when a handover is followed by more.
         self._untaken_bytes += len(data)
         super().data_received(data)
+        if self._untaken_bytes != self._held_of_head and not self._is_over:
+            self._hold_head(self._untaken_bytes)
         if self._untaken_bytes > MAX_HEAD_BYTES and not (self._lingers or self.transport.is_closing()):
             self._refuse("header-too-large", f"the request's head is larger than {MAX_HEAD_BYTES} bytes", "head-size")
+
+    def _hold_head(self, size: int) -> None:
+        """Count what has come of a head, which is not at its end yet; there must be room for it, as for a body."""
+        grown, self._held_of_head = size - self._held_of_head, size
+        self._buffers.bodies += grown
+        buffers = self._buffers
+        if grown > 0 and buffers.held > buffers.limit and buffers.held > size and not self._all.make_room():
+            self._refuse("overloaded", _NO_ROOM, "buffered-bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header field, unless it stands behind a chunked body: nobody has asked for trailers."""
@@ -144,7 +158,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
             path = raw_path.decode("ascii")
             super().on_headers_complete()
             # The request is served from the next turn of the loop on.
-            self.scope["path"] = unquote(path) if "%" in path else path
+            # One that is too long for any key takes four times the room when it is decoded, and leads nowhere.
+            self.scope["path"] = unquote(path) if "%" in path and len(path) <= _MAX_PATH_CHARS else path
             self.scope["raw_path"] = raw_path
             self.scope["query_string"] = query
         if self._is_over or self.expect_100_continue:
@@ -194,7 +209,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         if self.cycle is self._running:
             self._held_by_running += size
         if buffers.held > buffers.limit and buffers.held > self._held and not self._all.make_room():
-            self._refuse("overloaded", "too many bodies and answers are under way: try again", "buffered-bytes")
+            self._refuse("overloaded", _NO_ROOM, "buffered-bytes")
             return
         super().on_body(body)
 
@@ -212,6 +227,10 @@ class StrictHttpProtocol(HttpToolsProtocol):
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        elif self.scope is self.cycle.scope:
+            # Idle, it keeps nothing of a head, of which the path alone may take a megabyte.
+            self.url, self.headers = b"", []
+            self.scope = self.cycle.scope = cast("HTTPScope", {})
         self.flow.resume_reading()
 
     def pause_writing(self) -> None:
@@ -226,10 +245,14 @@ class StrictHttpProtocol(HttpToolsProtocol):
         """Go on: the client has taken nearly all."""
         super().resume_writing()
         self._forget_untaken()
+        if self.pipeline and (self._running is None or self._running.response_complete):
+            self._start_asgi_task(*self.pipeline.pop())
+            self.flow.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every request of this connection, and not only the last one, that nobody waits for its answer."""
         super().connection_lost(exc)
+        self._hold_head(0)
         self._release(self._held)
         self._forget_untaken()
         for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
@@ -368,6 +391,11 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self._refuse(*(self._reason or any_other))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self.flow.write_paused:
+            # Its answer would have to wait, whole and uncounted, until the client has taken those before.
+            self.flow.pause_reading()
+            self.pipeline.append((cycle, app))
+            return
         self._running = cycle
         self._held_by_running = len(cycle.body)
         super()._start_asgi_task(cycle, app)
@@ -383,6 +411,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         if limit is not None:
             self._all.metrics.http.limited(limit)
         self._is_over = True
+        self._hold_head(0)
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and self._in_head and not cycle.response_complete:
             cycle.keep_alive = False  # the requests before are answered, and that is the end

@@ -53,7 +53,7 @@ def keys_of(algorithms: Collection[str], file: str) -> Callable[[bytes], KeySet]
     def read(content: bytes) -> KeySet:
         try:
             listed = json.loads(content)["keys"]
-            found = [(jwk.get("kid"), _usable(jwk, algorithms)) for jwk in listed]
+            found = [(_id_of(jwk), _usable(jwk, algorithms)) for jwk in listed]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, jwt.PyJWTError) as error:
             # What the error says may be what stands in the file, and there may be a private key in that.
             raise SettingsError(f"the file of keys {file} is not a sound JWK Set: {type(error).__name__}") from None
@@ -63,6 +63,13 @@ def keys_of(algorithms: Collection[str], file: str) -> Callable[[bytes], KeySet]
         return KeySet(dict(keys))
 
     return read
+
+
+def _id_of(jwk: dict[str, Any]) -> str | None:
+    kid = jwk.get("kid")
+    if kid is None or isinstance(kid, str):
+        return kid
+    raise TypeError("a kid that is no text")
 
 
 def _usable(jwk: dict[str, Any], algorithms: Collection[str]) -> dict[str, jwt.PyJWK]:

@@ -358,6 +358,14 @@ def test_a_weak_key_is_passed_over(provider: Any, make_key: Any) -> None:
         opened(provider)
 
 
+@pytest.mark.parametrize("kid", [["x"], {}, 1, True])
+def test_an_id_that_is_no_text_is_refused(provider: Any, key: Any, kid: Any) -> None:
+    """It is a fault of the file, which is told and counted as such."""
+    provider.publish(key.jwk | {"kid": kid})
+    with pytest.raises(SettingsError, match="not a sound JWK Set"):
+        opened(provider)
+
+
 def test_two_keys_of_one_id_are_refused(provider: Any, make_key: Any) -> None:
     """It is not tried which of them fits."""
     provider.publish(make_key("one").jwk, make_key("two").jwk | {"kid": "one"})

@@ -144,6 +144,7 @@ class TestFile:
         [
             lambda file: file.unlink(),
             lambda file: file.write_text("[[tokens]"),
+            lambda file: file.write_text("a = " + "9" * 5000),
             lambda file: file.write_bytes(b"\xff"),
             lambda file: file.write_text('[[tokens]]\nname = "new"\nsha256 = "kvc_new"\nscopes = ["read"]\n'),
             lambda file: file.write_text(table("new", "kvc_new") * 2),
@@ -152,7 +153,18 @@ class TestFile:
             lambda file: file.write_text("tokens = 1"),
             lambda file: file.write_text('other = "kvc_new"'),
         ],
-        ids=["gone", "no TOML", "no text", "no digest", "twice", "own name", "own digest", "no list", "other name"],
+        ids=[
+            "gone",
+            "no TOML",
+            "no number",
+            "no text",
+            "no digest",
+            "twice",
+            "own name",
+            "own digest",
+            "no list",
+            "other name",
+        ],
     )
     async def test_a_broken_file_changes_nothing(
         self, harm: Callable[[Path], object], caplog: pytest.LogCaptureFixture

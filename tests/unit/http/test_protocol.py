@@ -496,3 +496,62 @@ async def test_requests_beyond_those_that_may_wait_are_counted() -> None:
     assert 1 <= wire.written.count(b"HTTP/1.1 200 OK") <= 102
     assert wire.written.count(b"connection: close") == 1
     assert stage.counted("pipelined-requests")
+
+
+async def test_what_is_left_of_a_head_is_counted() -> None:
+    """A head that does not come to its end takes room like a body, and lets go of it when it is whole, refused or gone."""
+    stage = Stage(buffered_bytes=100_000)
+    protocol, _ = stage.connect()
+    protocol.data_received(b"GET /" + b"a" * 40_000)
+    assert 39_000 < stage.buffers.held <= 40_005
+    protocol.data_received(b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    await stage.settled()
+    assert stage.buffers.held == 0
+    others = [stage.connect() for _ in range(3)]
+    for other, _ in others:
+        other.data_received(b"GET /" + b"a" * 40_000)
+    assert others[2][1].written.startswith(b"HTTP/1.1 503 ")
+    assert stage.counted("buffered-bytes")
+    for other, _ in others:
+        other.connection_lost(None)
+    assert stage.buffers.held == 0
+
+
+async def test_an_idle_connection_keeps_nothing_of_a_head() -> None:
+    """Thousands of idle connections would keep the longest paths that were ever asked for."""
+    stage = Stage()
+    protocol, _ = stage.connect()
+    for _ in range(2):
+        protocol.data_received(
+            b"GET /kv/" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: a\r\nX: " + b"b" * 9_000 + b"\r\n\r\n"
+        )
+        await stage.settled()
+        assert (
+            sum(len(repr(part)) for part in (protocol.url, protocol.headers, protocol.scope, protocol.cycle.scope))
+            < 100
+        )
+
+
+async def test_no_answer_is_made_while_those_before_it_are_not_taken() -> None:
+    """It would wait in full, and nobody would count it; it is made as soon as there is room, and in its order."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    protocol.pause_writing()
+    protocol.data_received(GET * 3)
+    assert not stage.connections.tasks
+    assert not wire.is_read()
+    protocol.resume_writing()
+    await stage.settled()
+    assert wire.written.count(b"HTTP/1.1 200 OK") == 3
+    assert wire.is_read()
+
+
+async def test_what_waits_for_a_reader_ends_with_the_connection() -> None:
+    """Nothing is begun for somebody who has gone."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    protocol.pause_writing()
+    protocol.data_received(GET)
+    protocol.connection_lost(None)
+    assert not stage.connections.tasks
+    assert wire.writes == []
