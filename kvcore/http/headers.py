@@ -32,7 +32,7 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _ETAG: Final = re.compile(r'"([0-9a-f]{24})"')
 _ENTITY_TAGS: Final = re.compile(r'\*|(?:[ \t,]*+(?:W/)?"[!#-~\x80-\xff]*+")++[ \t,]*+')
-"""What If-None-Match may be (RFC 9110, section 13.1.2), by this service or by another."""
+"""What If-None-Match may be (RFC 9110, section 13.1.2), by this service or by another; an empty list is one too."""
 _NOT_FOR_READS: Final = frozenset((b"if-match", b"if-unmodified-since", b"idempotency-key"))
 _SAID_ONCE: Final = frozenset(
     (
@@ -67,17 +67,17 @@ def read_headers(headers: RawHeaders) -> ReadHeaders:
         InvalidRequestError: there is a condition or an Idempotency-Key, which reads do not take, and must not ignore; or
             If-None-Match is none.
     """
-    from_store, held = False, None
+    from_store, held = False, ""
     for name, value in headers:
         if name == b"cache-control":
             from_store = from_store or _says_no_cache(value)
         elif name == b"if-none-match":
-            held = value.decode("latin-1").strip() if held is None else f"{held},{value.decode('latin-1')}"
+            held = f"{held},{value.decode('latin-1')}" if held else value.decode("latin-1").strip()
         elif name in _NOT_FOR_READS:
             raise InvalidRequestError(f"a read takes no {name.decode().title()}: it takes If-None-Match")
-    if held is not None and not _ENTITY_TAGS.fullmatch(held):
+    if held and not _ENTITY_TAGS.fullmatch(held):
         raise InvalidRequestError('If-None-Match takes ETags as this service gives them ("24 hex digits"), or *')
-    return ReadHeaders(from_store, held or "")
+    return ReadHeaders(from_store, held)
 
 
 def asks_for_store(headers: RawHeaders) -> bool:
