@@ -72,7 +72,7 @@ class Traffic:
         if ending == "read":
             wire += ENDING
         elif ending == "stall":
-            wire = wire[: chance.randrange(len(wire))]
+            wire = wire[: chance.randrange(len(wire) or 1)]  # a spoilt request may be none at all
         return Visit(self._parts(wire), ending, requests)
 
     # --- operations ---------------------------------------------------------------------------------------------------
