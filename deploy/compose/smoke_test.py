@@ -45,7 +45,7 @@ class Node:
             answer = self._ask_once(method, path, body, headers or {})
             if answer[0] != HTTPStatus.SERVICE_UNAVAILABLE or not is_repeatable or time.monotonic() > ends_s:
                 return answer
-            time.sleep(PAUSE_S)
+            time.sleep(PAUSE_S)  # between two looks: a container tells nobody when it serves
 
     def _ask_once(
         self, method: str, path: str, body: str | bytes | None, headers: Mapping[str, str]
@@ -74,7 +74,7 @@ def check_health(node: Node) -> None:
         is_healthy = status == 200 and json.loads(body)["status"] == "healthy"
         if is_healthy or time.monotonic() > ends_s:
             break
-        time.sleep(PAUSE_S)
+        time.sleep(PAUSE_S)  # between two looks: a container tells nobody when it serves
     check("/health says healthy", holds=is_healthy, found=body)
     for path, name in (("/", "the console"), ("/docs", "the documentation")):
         status, _, _ = node.ask("GET", path)

@@ -245,6 +245,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
         """Go on: the client has taken nearly all."""
         super().resume_writing()
         self._forget_untaken()
+        if self.transport.is_closing():
+            return  # what stands behind the last answer is not looked at: its client may send it again
         if self.pipeline and (self._running is None or self._running.response_complete):
             self._start_asgi_task(*self.pipeline.pop())
             self.flow.resume_reading()

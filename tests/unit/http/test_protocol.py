@@ -555,3 +555,14 @@ async def test_what_waits_for_a_reader_ends_with_the_connection() -> None:
     protocol.connection_lost(None)
     assert not stage.connections.tasks
     assert wire.writes == []
+
+
+async def test_nothing_behind_the_last_answer_is_begun_when_that_is_taken() -> None:
+    """Its client was told that the connection ends, and may send it again: done twice, it could bring back what was replaced."""
+    stage = Stage()
+    protocol, wire = stage.connect()
+    protocol.pause_writing()
+    protocol.data_received(GET)
+    wire.close()
+    protocol.resume_writing()
+    assert not stage.connections.tasks
